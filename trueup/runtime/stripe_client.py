@@ -1,0 +1,37 @@
+"""How a Stripe client is made, in one place: version, base address, time-outs, and no retries behind our back."""
+
+from __future__ import annotations
+
+import stripe
+
+# The version our emulator and our notes speak. It is sent with every request, so an account's own default changes nothing.
+STRIPE_API_VERSION = "2026-10-28.endive"
+
+# Connecting is quick or hopeless; an answer may take a while, since Stripe locks objects.
+CONNECT_TIMEOUT_SECONDS = 5.0
+READ_TIMEOUT_SECONDS = 30.0
+
+
+def stripe_client(
+    api_key: str,
+    base_address: str | None = None,
+    *,
+    connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+    read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+) -> stripe.StripeClient:
+    """A client for one account and mode.
+
+    ``base_address`` points every host of the SDK at an emulator; ``None`` is Stripe itself.
+    Retries are zero: a call that was not answered is a fact the ledger must know of before another is made.
+    """
+    transport = stripe.RequestsClient(timeout=(connect_timeout_seconds, read_timeout_seconds))
+    if base_address is None:
+        return stripe.StripeClient(api_key, stripe_version=STRIPE_API_VERSION, max_network_retries=0, http_client=transport)
+    address = base_address.rstrip("/")
+    return stripe.StripeClient(
+        api_key,
+        stripe_version=STRIPE_API_VERSION,
+        max_network_retries=0,
+        http_client=transport,
+        base_addresses={"api": address, "files": address, "connect": address, "meter_events": address},
+    )
