@@ -1,0 +1,117 @@
+"""Brings a database to the schema of this code: roles, migrations, guards, views, comments, grants. Forward only.
+
+Migrations are history and run once. What stands after each of them (guards, finance views, comments, grants) is code:
+it is made anew every time, in the same transaction, so that a reader sees either the old views or the new ones.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from psycopg import errors
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from trueup.contracts.errors import Broken, Transient
+
+SQL = Path(__file__).parent / "sql"
+LOCK_TIMEOUT_SECONDS = 20
+# Roles belong to the whole cluster: two databases that migrate at once may touch the same one.
+_ROLE_RACES = (errors.DuplicateObject, errors.UniqueViolation, errors.InternalError_, errors.DeadlockDetected)
+_ROLE_ATTEMPTS = 20
+
+
+def migrate(dsn: str) -> None:
+    """Migrate the database; needs its owner or a superuser. Running it again changes nothing that anyone can see."""
+    with psycopg.connect(dsn, autocommit=True, application_name="trueup-migrate") as connection:
+        _create_roles(connection)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn, application_name="trueup-migrate"), poolclass=NullPool
+    )
+    with engine.begin() as alchemy:
+        driver = alchemy.connection.driver_connection
+        if not isinstance(driver, psycopg.Connection):
+            raise Broken("migrations need a psycopg connection")
+        _run(driver, _read("standing/10_begin.sql"))
+        config = _config()
+        config.attributes["connection"] = alchemy
+        command.upgrade(config, "head")
+        for text in _standing():
+            _run(driver, text)
+        _refuse_unguarded_tables(driver)
+
+
+def script() -> str:
+    """Everything `migrate` does to an empty database, as SQL for a DBA who runs it with psql in one transaction."""
+    output = io.StringIO()
+    command.upgrade(_config(output), "head", sql=True)
+    parts = ["begin;", _read("standing/00_roles.sql"), _read("standing/10_begin.sql"), output.getvalue(), *_standing(), "commit;"]
+    return "\n".join(part.rstrip() + "\n" for part in parts)
+
+
+def head() -> str:
+    """The newest migration this code knows."""
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    if newest is None:
+        raise Broken("there are no migrations")
+    return newest
+
+
+def require_current(connection: psycopg.Connection) -> None:
+    """Refuse a database that is older or newer than this code: neither may be written by guesswork."""
+    try:
+        row = connection.execute("select version_num from ops.alembic_version").fetchone()
+    except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege) as error:
+        raise Transient("the ledger's schema is missing: run `trueup migrate`") from error
+    if row is None or row[0] != head():
+        raise Transient(f"the ledger stands at migration {row[0] if row else 'none'}, this code at {head()}: run `trueup migrate`")
+
+
+def _create_roles(connection: psycopg.Connection) -> None:
+    """Create the cluster's roles, once more when another database did the same at the same moment."""
+    for attempt in range(_ROLE_ATTEMPTS):
+        try:
+            _run(connection, _read("standing/00_roles.sql"))
+            return
+        except _ROLE_RACES:
+            if attempt == _ROLE_ATTEMPTS - 1:
+                raise
+
+
+def _standing() -> list[str]:
+    """What is made anew after every run, in the order of the files."""
+    after = sorted(path for path in (SQL / "standing").glob("*.sql") if path.name >= "20")
+    views = sorted((SQL / "views").glob("*.sql"))
+    before_views = [path for path in after if path.name < "50"]
+    after_views = [path for path in after if path.name >= "50"]
+    return [path.read_text(encoding="utf-8") for path in [*before_views, *views, *after_views]]
+
+
+def _refuse_unguarded_tables(connection: psycopg.Connection) -> None:
+    """A table of schema ledger without its append-only triggers is a hole in the books."""
+    from trueup.ledger.store import queries
+
+    unguarded = [row[0] for row in connection.execute(queries.load("guards")["unguarded_tables"])]
+    if unguarded:
+        raise Broken(f"tables of schema ledger without append-only triggers: {', '.join(unguarded)}")
+
+
+def _run(connection: psycopg.Connection, text: str) -> None:
+    """Run plain SQL of several statements; as bytes, so that nothing in it is read as a placeholder."""
+    connection.execute(text.encode())
+
+
+def _read(name: str) -> str:
+    return (SQL / name).read_text(encoding="utf-8")
+
+
+def _config(output: io.StringIO | None = None) -> Config:
+    config = Config(output_buffer=output) if output is not None else Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "revisions"))
+    config.set_main_option("path_separator", "os")
+    return config

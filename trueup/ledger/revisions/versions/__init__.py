@@ -1,0 +1,1 @@
+"""One small module per migration, each naming its SQL file and the one before it."""

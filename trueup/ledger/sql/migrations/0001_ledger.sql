@@ -1,0 +1,230 @@
+-- The ledger's foundation: clock, deployment, catalogue, customers, events, postings, source accounting.
+-- Runs as trueup_owner inside the transaction of trueup.ledger.migrate, which has made the schemas.
+
+-- Dates come from here. A street with a simulated clock keeps one row in ops.simulated_clock; production has none.
+create table ops.simulated_clock (
+    only_row boolean primary key default true check (only_row),
+    now timestamptz not null
+);
+-- It runs as its owner: readers of finance views ask it for the time without access to the table behind it.
+create function ops.now() returns timestamptz language sql stable security definer
+set search_path = pg_catalog
+as $$ select coalesce((select c.now from ops.simulated_clock c), clock_timestamp()) $$;
+
+create function ledger.refuse_change() returns trigger language plpgsql set search_path = pg_catalog as $$
+begin
+    raise exception 'ledger.% is append-only: % is refused', tg_table_name, tg_op using errcode = 'restrict_violation';
+end $$;
+
+create table ledger.deployment (
+    only_row boolean primary key default true check (only_row),
+    stripe_account text not null,
+    livemode boolean not null,
+    recorded_at timestamptz not null
+);
+
+create table ledger.account (
+    account_id smallint primary key,
+    name text not null unique
+);
+insert into ledger.account values
+(1, 'usage'), (2, 'unsent'), (3, 'in_flight'), (4, 'acknowledged'), (5, 'invoiced'), (6, 'missed_invoice'), (7, 'rejected'),
+(8, 'in_review'), (9, 'charged_by_item'), (10, 'waived'), (11, 'written_off'), (12, 'shadow');
+
+create table ledger.catalogue_version (
+    version integer primary key,
+    content_toml text not null,
+    content_sha256 text not null,
+    appended_at timestamptz not null,          -- append time on trueup.catalogue.v1
+    in_force_from timestamptz not null,        -- -infinity for the first, else appended_at + 60 s
+    finalization_grace_seconds integer not null,
+    summary_settle_seconds integer not null,
+    bill_from timestamptz,
+    recorded_at timestamptz not null
+);
+create table ledger.meter_version (
+    version integer not null references ledger.catalogue_version,
+    meter text not null,
+    unit text not null,
+    scale smallint not null,
+    aggregation text not null check (aggregation in ('sum', 'count')),
+    billing_window_seconds integer not null,
+    horizon_seconds integer not null,
+    close_margin_seconds integer not null,
+    roll_up_seconds integer not null,
+    primary key (version, meter)
+);
+-- plan is '' for a meter that is not plan-scoped.
+create table ledger.meter_event_name (
+    version integer not null,
+    meter text not null,
+    plan text not null,
+    stripe_event_name text not null,
+    primary key (version, meter, plan),
+    foreign key (version, meter) references ledger.meter_version
+);
+
+create table ledger.customer_mapping (
+    mapping_id bigint generated always as identity primary key,
+    customer text not null,
+    stripe_customer text not null unique,      -- a Stripe customer belongs to one customer, for ever
+    reason text not null,
+    recorded_by text not null,
+    recorded_at timestamptz not null
+);
+create index on ledger.customer_mapping (customer, mapping_id desc);  -- the newest mapping of a customer is in force
+
+create table ledger.plan_fact (
+    plan_fact_id bigint generated always as identity primary key,
+    customer text not null,
+    plan text not null,
+    effective_from timestamptz not null,
+    subscription_id text not null,
+    cause_key text not null unique,
+    recorded_at timestamptz not null
+);
+
+-- One row per (customer, meter): what postings are kept per.
+create table ledger.subject (
+    subject_id bigint generated always as identity primary key,
+    customer text not null,
+    meter text not null,
+    unique (customer, meter)
+);
+
+-- Every transaction that posts draws its number here, after it holds the barrier. CACHE 1: the cut reads last_value.
+create sequence ledger.batch_seq cache 1;
+
+create table ledger.batch (
+    batch_id bigint primary key,
+    kind text not null check (kind in ('capture', 'intent', 'outcome', 'settlement')),
+    writer text not null,
+    chain_sha256 bytea,
+    recorded_at timestamptz not null
+);
+
+-- One row per progress record of the dedupe room: what it read, what it said of it, what capture received of it and did with it.
+create table ledger.source_batch (
+    source_partition integer not null,
+    first_offset bigint not null,
+    next_offset bigint not null,
+    batch_id bigint not null,
+    progress_offset bigint not null,
+    catalogue_version integer not null,
+    last_arrival timestamptz,
+    arrived_events bigint not null, arrived_quantity numeric not null, arrived_id_sum numeric not null,
+    on_time_events bigint not null, on_time_quantity numeric not null, on_time_id_sum numeric not null,
+    late_events bigint not null, late_quantity numeric not null, late_id_sum numeric not null,
+    duplicate_events bigint not null, duplicate_quantity numeric not null, duplicate_id_sum numeric not null,
+    refused_events bigint not null, refused_quantity numeric not null, refused_id_sum numeric not null,
+    suspect_events bigint not null,
+    received_on_time_events bigint not null, received_on_time_quantity numeric not null, received_on_time_id_sum numeric not null,
+    received_late_events bigint not null, received_late_quantity numeric not null, received_late_id_sum numeric not null,
+    received_refused_events bigint not null, received_refused_quantity numeric not null, received_refused_id_sum numeric not null,
+    accepted_events bigint not null, accepted_quantity numeric not null, accepted_id_sum numeric not null,
+    ledger_duplicate_events bigint not null, ledger_duplicate_quantity numeric not null, ledger_duplicate_id_sum numeric not null,
+    conflict_events bigint not null, conflict_quantity numeric not null, conflict_id_sum numeric not null,
+    primary key (source_partition, first_offset),
+    check (next_offset > first_offset)
+);
+
+create table ledger.event (
+    identity uuid primary key,
+    payload_hash uuid not null,
+    source text not null,
+    id text not null,
+    customer text not null,
+    meter text not null,
+    subject_id bigint not null,
+    quantity bigint not null,                  -- as published, smallest unit
+    billable_quantity bigint not null,         -- what it weighs: quantity, or 1 / -1 for a count meter
+    event_time timestamptz not null,
+    arrival timestamptz not null,              -- append time on the source topic
+    late boolean not null,
+    reason text,
+    corrects text,                             -- id, same source
+    dimensions jsonb,
+    segment_start timestamptz not null,
+    segment_end timestamptz not null,
+    source_partition integer not null,
+    source_offset bigint not null,
+    batch_id bigint not null
+);
+-- A btree here would cost a third of the insert; batches are written in order, so block ranges find them for nothing.
+create index event_batch on ledger.event using brin (batch_id) with (pages_per_range = 16, autosummarize = on);
+
+-- A second delivery with equal values that the dedupe room's memory did not hold.
+create table ledger.duplicate (
+    source_partition integer not null,
+    source_offset bigint not null,
+    identity uuid not null,
+    arrival timestamptz not null,
+    quantity bigint not null,
+    batch_id bigint not null,
+    primary key (source_partition, source_offset)
+);
+
+-- A second delivery with other values. The kept one came first; both hashes stand here.
+create table ledger.conflict (
+    source_partition integer not null,
+    source_offset bigint not null,
+    identity uuid not null,
+    source text not null,
+    id text not null,
+    customer text not null,
+    meter text not null,
+    quantity bigint not null,
+    event_time timestamptz not null,
+    arrival timestamptz not null,
+    kept_payload_hash uuid not null,
+    seen_payload_hash uuid not null,
+    record bytea not null,
+    batch_id bigint not null,
+    primary key (source_partition, source_offset)
+);
+
+create table ledger.refusal (
+    source_partition integer not null,
+    source_offset bigint not null,
+    arrival timestamptz not null,
+    reason text not null check (reason in ('undecodable', 'too_large', 'unknown_schema', 'unknown_meter', 'bad_field',
+        'negative_without_reason', 'time_in_future')),
+    field text,
+    detail text not null,
+    identity uuid,                             -- null where the bytes gave none
+    source text, id text, customer text, meter text, quantity numeric,
+    record bytea,                              -- null when over 64 KiB: then only on usage.rejected.v1
+    record_bytes integer not null,
+    record_sha256 text not null,
+    rejected_offset bigint not null,           -- same partition number on usage.rejected.v1
+    batch_id bigint not null,
+    primary key (source_partition, source_offset)
+);
+
+-- One row moves a quantity from one account to another: balanced by construction.
+create table ledger.posting (
+    batch_id bigint not null,
+    subject_id bigint not null,
+    segment_start timestamptz not null,
+    segment_end timestamptz not null,
+    from_account smallint not null references ledger.account,
+    to_account smallint not null references ledger.account,
+    quantity bigint not null,                  -- may be 0 or negative: corrections
+    events bigint not null,
+    oldest_event_time timestamptz not null,
+    newest_event_time timestamptz not null,
+    intent_id bigint,                          -- null for capture
+    check (from_account <> to_account)
+);
+create index posting_batch on ledger.posting (batch_id);
+create index posting_segment on ledger.posting (subject_id, segment_start);
+
+create table ops.source_offset (
+    topic text not null,
+    partition integer not null,
+    epoch bigint not null,
+    next_offset bigint not null,
+    holder text not null,
+    updated_at timestamptz not null,
+    primary key (topic, partition)
+) with (fillfactor = 10);

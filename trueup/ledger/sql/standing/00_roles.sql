@@ -1,0 +1,34 @@
+-- Roles of the whole cluster. Nothing is altered that is right already: two databases may run this at once, and altering the
+-- same role at the same moment fails. Passwords are the DBA's.
+do $$
+declare
+    wanted record;
+begin
+    for wanted in
+        select * from (values ('trueup_owner', false), ('trueup_writer', true), ('finance_ro', true), ('usage_ro', true)) as w (name, login)
+    loop
+        if not exists (select from pg_catalog.pg_roles r where r.rolname = wanted.name) then
+            begin
+                execute format(
+                    'create role %I %s nosuperuser nocreatedb nocreaterole noreplication nobypassrls',
+                    wanted.name, case when wanted.login then 'login' else 'nologin' end
+                );
+            exception when duplicate_object or unique_violation then
+                null;  -- another database was first
+            end;
+        end if;
+        if exists (
+            select from pg_catalog.pg_roles r
+            where r.rolname = wanted.name
+              and (r.rolsuper or r.rolcreatedb or r.rolcreaterole or r.rolreplication or r.rolbypassrls or r.rolcanlogin <> wanted.login)
+        ) then
+            execute format(
+                'alter role %I %s nosuperuser nocreatedb nocreaterole noreplication nobypassrls',
+                wanted.name, case when wanted.login then 'login' else 'nologin' end
+            );
+        end if;
+    end loop;
+    if not pg_catalog.pg_has_role(current_user, 'trueup_owner', 'member') then
+        execute format('grant trueup_owner to %I', current_user);
+    end if;
+end $$;

@@ -1,0 +1,1 @@
+"""The ledger's doors: one module per subject, each a set of functions that take an open connection."""

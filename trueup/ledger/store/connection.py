@@ -1,0 +1,61 @@
+"""Connections to the ledger: named, with time limits, and autocommit said out loud."""
+
+from __future__ import annotations
+
+import psycopg
+
+from trueup.ledger.store import queries
+
+CONNECT_TIMEOUT_SECONDS = 10
+STATEMENT_TIMEOUT_SECONDS = 60
+LOCK_TIMEOUT_SECONDS = 5
+IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 60
+
+# Serialisation failure, deadlock, lock timeout, and whatever means that the server or the line went away: run the same work again.
+RETRIABLE_STATES = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25P04"})
+
+
+def connect(
+    dsn: str,
+    application_name: str,
+    *,
+    autocommit: bool = True,
+    statement_timeout_seconds: int = STATEMENT_TIMEOUT_SECONDS,
+    lock_timeout_seconds: int = LOCK_TIMEOUT_SECONDS,
+) -> psycopg.Connection:
+    """Open a connection that gives up instead of waiting for ever.
+
+    With autocommit a transaction is what stands in `with connection.transaction()`, and nothing else.
+    """
+    connection = psycopg.connect(
+        dsn,
+        autocommit=True,
+        application_name=application_name,
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        keepalives=1,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        tcp_user_timeout=30_000,
+    )
+    connection.execute(
+        queries.load("connection")["set_time_limits"],
+        {
+            "statement": f"{statement_timeout_seconds}s",
+            "lock": f"{lock_timeout_seconds}s",
+            "idle": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s",
+        },
+    )
+    connection.autocommit = autocommit
+    return connection
+
+
+def is_retriable(error: psycopg.Error) -> bool:
+    """Whether the same work may be run again: nothing was wrong with it.
+
+    A commit whose answer was lost belongs here too: the offsets refuse the second run when the first one went through.
+    """
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return state in RETRIABLE_STATES or state.startswith("08")
