@@ -1,0 +1,1 @@
+"""What may cross a wall: records, their bytes, keys, topics, the catalogue, periods and quantities. Pure; imports nothing of ours."""
