@@ -32,7 +32,7 @@ create table ledger.intent (
     recorded_at timestamptz not null,
     unique (subject_id, segment_start, after_batch)
 );
-create index intent_lane on ledger.intent (lane_id, intent_id);
+create index intent_lane on ledger.intent (lane_id, stripe_timestamp);
 
 create table ledger.attempt (
     attempt_id bigint generated always as identity primary key,
@@ -78,6 +78,7 @@ create table ledger.settlement (
     batch_id bigint not null,
     recorded_at timestamptz not null
 );
+create index settlement_lane on ledger.settlement (lane_id, hour_start);
 
 -- Disarmed until the newest row for the scope says arm and names this very database.
 create table ledger.arming (
@@ -92,11 +93,74 @@ create table ledger.arming (
     recorded_at timestamptz not null
 );
 
+-- Which database this is. A restored one has another timeline, a copied one another system identifier or another oid.
+create function ops.database_identity() returns text language sql stable
+set search_path = pg_catalog
+as $$
+    select c.system_identifier::text || ':' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || ':' || d.oid::text
+    from pg_control_system() c, pg_database d
+    where d.datname = current_database()
+$$;
+create function ops.dispatch_armed() returns boolean language sql stable
+set search_path = pg_catalog
+as $$
+    select coalesce((
+        select a.action = 'arm' and a.database_identity = ops.database_identity()
+        from ledger.arming a
+        where a.customer is null
+        order by a.arming_id desc
+        limit 1
+    ), false)
+$$;
+
 create table ops.lane_state (
     lane_id bigint primary key references ledger.lane,
     holder text,
     epoch bigint not null default 0,
-    leased_until timestamptz,                  -- the database server's clock: a lease is a wait
+    -- The database server's clock: a lease is a wait. A back-off is a lease that is kept; a free lane keeps when it was served last.
+    leased_until timestamptz not null default '-infinity',
+    failures integer not null default 0,       -- answers in a row that settled nothing
     halted_reason text,
     halted_at timestamptz
+) with (fillfactor = 50);
+
+-- Intents without a final outcome: the work of the lanes. Rebuildable from intent, attempt and outcome.
+create table ops.open_intent (
+    intent_id bigint primary key references ledger.intent,
+    lane_id bigint not null references ledger.lane,
+    subject_id bigint not null,
+    hour_start timestamptz not null,           -- of its Stripe timestamp
+    risk_since timestamptz,                    -- start of the first attempt that may have arrived; null while there is none
+    settling boolean not null default false    -- not sent again: what became of it is read from Stripe
+) with (fillfactor = 50);
+create index open_intent_lane on ops.open_intent (lane_id, intent_id);
+
+-- Segments with postings to unsent up to the newest cut that no intent covers. Rebuildable: empty it, set discovered_through to 0.
+create table ops.uncovered_segment (
+    subject_id bigint not null,
+    segment_start timestamptz not null,
+    due_at timestamptz not null,
+    stripe_customer text,
+    stripe_event_name text,
+    waits_for text check (waits_for in ('unmapped', 'no_plan', 'no_event_name', 'disarmed')),
+    primary key (subject_id, segment_start),
+    check ((waits_for is null) = (stripe_customer is not null and stripe_event_name is not null))
+) with (fillfactor = 50);
+create index uncovered_due on ops.uncovered_segment (due_at) where waits_for is null;
+
+-- How far postings were looked through for uncovered segments, and under which mappings, plans, catalogue and pauses they were judged.
+create table ops.dispatch_progress (
+    only_row boolean primary key default true check (only_row),
+    discovered_through bigint not null default 0,
+    judged_by text not null default ''
+) with (fillfactor = 10);
+insert into ops.dispatch_progress default values;
+
+-- The first of the two readings that settle a lane's hour.
+create table ops.settle_read (
+    lane_id bigint not null references ledger.lane,
+    hour_start timestamptz not null,
+    quantity numeric not null,
+    read_at timestamptz not null,
+    primary key (lane_id, hour_start)
 );
