@@ -8,7 +8,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from trueup.contracts.catalogue import (
+from trueup.contracts.durations import seconds_of
+from trueup.contracts.events import LONGEST_NAME
+from trueup.contracts.meters import (
     Aggregation,
     Catalogue,
     CatalogueError,
@@ -21,8 +23,6 @@ from trueup.contracts.catalogue import (
     PlanChangeBefore,
     Policy,
 )
-from trueup.contracts.durations import seconds_of
-from trueup.contracts.events import LONGEST_NAME
 from trueup.contracts.toml_lines import Path, line_of, lines_by_path
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

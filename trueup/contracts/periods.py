@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trueup.contracts.catalogue import Meter
+from trueup.contracts.meters import Meter
 
 FUTURE_TOLERANCE_MS = 300_000
 """A producer's clock may run this far ahead of the broker's before its events are refused."""

@@ -3,8 +3,8 @@
 import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
-from trueup.contracts.catalogue import Aggregation, Meter
 from trueup.contracts.events import UsageEvent
+from trueup.contracts.meters import Aggregation, Meter
 
 _DECIMAL_TEXT = re.compile(r"(-?)([0-9]{1,40})(?:\.([0-9]{1,40}))?", re.ASCII)
 # Wide enough that no float times any scale loses a digit before the one rounding below.

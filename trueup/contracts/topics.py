@@ -34,13 +34,16 @@ HEADER_ERROR_STAGE = "__connect.errors.stage"
 HEADER_ERROR_CLASS = "__connect.errors.exception.class.name"
 HEADER_ERROR_MESSAGE = "__connect.errors.exception.message"
 
+LARGEST_USAGE_RECORD_BYTES = 2 * 1024 * 1024
+"""What the usage topics still take, so that a record far over the cap of 64 KiB is refused with a reason, not lost at its producer."""
+LARGEST_PROGRESS_RECORD_BYTES = 16 * 1024 * 1024
+"""What the progress topic takes; its producer needs this as `message.max.bytes`."""
+
 CATALOGUE_DELAY_MS = 60_000
 """A catalogue version after the first is in force from its append time plus this."""
 
 _DAY_MS = 86_400_000
 _FOR_EVER = "-1"
-_USAGE_RECORD_BYTES = 2 * 1024 * 1024
-_PROGRESS_RECORD_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +94,8 @@ class TopicNames:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One topic setting and why it has this value."""
-
-    value: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Topic:
-    """A declared topic; `name` carries the prefix, `kind` is the name without it."""
+    """A declared topic; `name` carries the prefix, `kind` is the name without it, `reasons` says why each setting has its value."""
 
     name: str
     kind: str
@@ -109,12 +104,11 @@ class Topic:
     record: str
     written_by: tuple[str, ...]
     read_by: tuple[str, ...]
-    settings: Mapping[str, Setting]
+    settings: Mapping[str, str]
+    reasons: Mapping[str, str]
 
-    @property
-    def config(self) -> dict[str, str]:
-        """The settings as the admin client takes them."""
-        return {key: setting.value for key, setting in self.settings.items()}
+
+_Setting = tuple[str, str]  # The value and its reason.
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +130,13 @@ _ROWS = (
         ("any service", "ingest"),
         ("dedupe",),
         days=40,
-        largest_bytes=_USAGE_RECORD_BYTES,
+        largest_bytes=LARGEST_USAGE_RECORD_BYTES,
         append_time=True,
     ),
     _Row(ON_TIME, "usage_event", ("dedupe",), ("stripe_sink",), days=14),
     _Row(LATE, "usage_event", ("dedupe",), ("stripe_sink",), days=14),
-    _Row(REJECTED, "original bytes", ("dedupe",), ("stripe_sink", "rejected tool"), days=40, largest_bytes=_USAGE_RECORD_BYTES),
-    _Row(PROGRESS, "usage_progress", ("dedupe",), ("dedupe", "stripe_sink"), days=14, largest_bytes=_PROGRESS_RECORD_BYTES),
+    _Row(REJECTED, "original bytes", ("dedupe",), ("stripe_sink", "rejected tool"), days=40, largest_bytes=LARGEST_USAGE_RECORD_BYTES),
+    _Row(PROGRESS, "usage_progress", ("dedupe",), ("dedupe", "stripe_sink"), days=14, largest_bytes=LARGEST_PROGRESS_RECORD_BYTES),
     _Row(CORRECTIONS, "correction", ("reconciler",), ("others",), days=40),
     _Row(WEBHOOKS, "stripe_webhook", ("ingest",), ("reconciler",), days=40),
     _Row(
@@ -162,10 +156,13 @@ def declared(
     partitions: int = 12,
     *,
     prefix: str = "",
-    replication_factor: int = 1,
-    min_insync_replicas: int = 1,
+    replication_factor: int = -1,
+    min_insync_replicas: int | None = None,
 ) -> tuple[Topic, ...]:
-    """Give every topic of a deployment; `simulated` says that the street runs on the simulated clock."""
+    """Give every topic of a deployment; `simulated` says that the street runs on the simulated clock.
+
+    A replication factor of -1 and no `min_insync_replicas` leave both to the cluster's own defaults.
+    """
     topics = []
     for row in _ROWS:
         settings = _settings(row, simulated, min_insync_replicas)
@@ -178,27 +175,29 @@ def declared(
                 record=row.record,
                 written_by=row.written_by,
                 read_by=row.read_by,
-                settings=MappingProxyType(settings),
+                settings=MappingProxyType({key: value for key, (value, _) in settings.items()}),
+                reasons=MappingProxyType({key: reason for key, (_, reason) in settings.items()}),
             )
         )
     return tuple(topics)
 
 
-def _settings(row: _Row, simulated: bool, min_insync_replicas: int) -> dict[str, Setting]:
+def _settings(row: _Row, simulated: bool, min_insync_replicas: int | None) -> dict[str, _Setting]:
     settings = {
-        "cleanup.policy": Setting("delete", "compaction would drop all but a customer's newest record"),
+        "cleanup.policy": ("delete", "compaction would drop all but a customer's newest record"),
         "retention.ms": _retention(row, simulated),
-        "retention.bytes": Setting("-1", "a size limit would drop usage in silence on a busy day"),
+        "retention.bytes": ("-1", "a size limit would drop usage in silence on a busy day"),
         "message.timestamp.type": _timestamp_type(row, simulated),
-        "compression.type": Setting("producer", "the broker keeps the batches as they were sent instead of packing them anew"),
-        "min.insync.replicas": Setting(str(min_insync_replicas), "acks=all means this many copies before a producer hears yes"),
-        "unclean.leader.election.enable": Setting("false", "a replica that lacks acknowledged records must never lead"),
+        "compression.type": ("producer", "the broker keeps the batches as they were sent instead of packing them anew"),
+        "unclean.leader.election.enable": ("false", "a replica that lacks acknowledged records must never lead"),
     }
+    if min_insync_replicas is not None:
+        settings["min.insync.replicas"] = (str(min_insync_replicas), "acks=all means this many copies before a producer hears yes")
     if row.largest_bytes is not None:
-        settings["max.message.bytes"] = Setting(str(row.largest_bytes), _largest_reason(row))
+        settings["max.message.bytes"] = (str(row.largest_bytes), _largest_reason(row))
     if simulated:
         # Bursts of the simulated month are written out of the order of real time; a segment rolled by record time would be one per burst.
-        settings["segment.ms"] = Setting(str(2**62), "segments roll by size: simulated record times say nothing about age")
+        settings["segment.ms"] = (str(2**62), "segments roll by size: simulated record times say nothing about age")
     return settings
 
 
@@ -208,17 +207,17 @@ def _largest_reason(row: _Row) -> str:
     return "records far over the 64 KiB cap must arrive, so that they are refused with a reason instead of lost at the producer"
 
 
-def _retention(row: _Row, simulated: bool) -> Setting:
+def _retention(row: _Row, simulated: bool) -> _Setting:
     if row.days is None:
-        return Setting(_FOR_EVER, "every decision ever taken names the version it was taken under")
+        return (_FOR_EVER, "every decision ever taken names the version it was taken under")
     if simulated:
-        return Setting(_FOR_EVER, "the simulated month lies in the past: retention by record time would delete it at once")
-    return Setting(str(row.days * _DAY_MS), f"kept {row.days} days: the longest outage plus a replay of the period")
+        return (_FOR_EVER, "the simulated month lies in the past: retention by record time would delete it at once")
+    return (str(row.days * _DAY_MS), f"kept {row.days} days: the longest outage plus a replay of the period")
 
 
-def _timestamp_type(row: _Row, simulated: bool) -> Setting:
+def _timestamp_type(row: _Row, simulated: bool) -> _Setting:
     if row.append_time and not simulated:
-        return Setting("LogAppendTime", "arrival is the broker's fact, not the producer's claim")
+        return ("LogAppendTime", "arrival is the broker's fact, not the producer's claim")
     if row.append_time:
-        return Setting("CreateTime", "with the simulated clock the record carries its simulated arrival")
-    return Setting("CreateTime", "no decision reads this topic's record time")
+        return ("CreateTime", "with the simulated clock the record carries its simulated arrival")
+    return ("CreateTime", "no decision reads this topic's record time")
