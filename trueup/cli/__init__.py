@@ -1,0 +1,1 @@
+"""The `trueup` command: one module per noun, on top of everything else."""
