@@ -1,0 +1,49 @@
+"""Client options: the user's own settings pass, those that correctness rests on do not."""
+
+import pytest
+
+from trueup.runtime import kafka
+from trueup.runtime.settings import SettingsError, StreetSettings
+
+
+def settings(**passed_through: str) -> StreetSettings:
+    dotted = {key.replace("_", "."): value for key, value in passed_through.items()}
+    return StreetSettings(kafka_bootstrap="127.0.0.1:1", room="dedupe-1", topic_prefix="t1.", kafka=dotted)
+
+
+def test_consumer_never_jumps_over_a_hole() -> None:
+    """Aborted records stay hidden, a lost position is an error, and a prefix keeps tests apart."""
+    options = kafka.consumer_options(settings(fetch_wait_max_ms="50"), "trueup.dedupe")
+    assert options["isolation.level"] == "read_committed"
+    assert options["auto.offset.reset"] == "error"
+    assert options["enable.auto.commit"] is False
+    assert options["group.id"] == "t1.trueup.dedupe"
+    assert options["group.instance.id"] == "t1.dedupe-1"
+    assert options["fetch.wait.max.ms"] == "50"
+
+
+def test_setting_that_bends_a_guarantee_is_refused() -> None:
+    """It is said aloud, not overridden in silence; saying the same again is fine."""
+    with pytest.raises(SettingsError, match=r"isolation\.level"):
+        kafka.consumer_options(settings(isolation_level="read_uncommitted"), "g")
+    with pytest.raises(SettingsError, match="acks"):
+        kafka.producer_options(settings(acks="1"))
+    assert kafka.producer_options(settings(acks="all"))["acks"] == "all"
+
+
+def test_producers_place_records_as_java_clients_do() -> None:
+    """The same customer goes to the same partition, whoever sends."""
+    options = kafka.transactional_producer_options(settings(), "dedupe-1")
+    assert options["partitioner"] == "murmur2_random"
+    assert options["transactional.id"] == "t1.dedupe-1"
+    assert options["transaction.timeout.ms"] == 15_000
+
+
+def test_clients_start_with_these_options() -> None:
+    """librdkafka itself knows every name and value."""
+    from confluent_kafka import Consumer, Producer
+
+    Consumer(kafka.consumer_options(settings(), "g", assignor="cooperative-sticky", partition_eof=True)).close()
+    Producer(kafka.transactional_producer_options(settings(), "t"))
+    kafka.admin(settings())
+    kafka.OffsetsReader(settings()).close()

@@ -1,0 +1,76 @@
+"""The environment is read once, and says everything that is wrong with it."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from pydantic import ValidationError
+
+from trueup.runtime.settings import SettingsError, StreetSettings
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("TRUEUP_")]:
+        monkeypatch.delenv(name)
+
+
+def test_kafka_settings_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell can name any librdkafka setting."""
+    monkeypatch.setenv("TRUEUP_KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+    monkeypatch.setenv("TRUEUP_KAFKA__SECURITY_PROTOCOL", "SSL")
+    monkeypatch.setenv("TRUEUP_KAFKA__sasl.password", "geheim")
+    settings = StreetSettings()
+    assert settings.kafka_bootstrap == "127.0.0.1:9092"
+    assert settings.kafka == {"security.protocol": "SSL", "sasl.password": "geheim"}
+
+
+def test_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Orchestrators hand out secrets as files."""
+    (tmp_path / "key").write_text("sk_test_1\n")
+    monkeypatch.setenv("TRUEUP_STRIPE_API_KEY_FILE", str(tmp_path / "key"))
+    assert StreetSettings().stripe_api_key == "sk_test_1"
+    monkeypatch.setenv("TRUEUP_STRIPE_API_KEY", "sk_test_2")
+    with pytest.raises(SettingsError, match="which one is meant"):
+        StreetSettings()
+
+
+def test_config_file_is_beneath_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The environment wins; a room's own table is for that room alone."""
+
+    class DedupeSettings(StreetSettings):
+        table: ClassVar[str | None] = "dedupe"
+        batch_records: int = 1
+
+    (tmp_path / "trueup.toml").write_text('partitions = 4\ntopic_prefix = "a."\n[dedupe]\nbatch_records = 7\n')
+    monkeypatch.setenv("TRUEUP_CONFIG", str(tmp_path / "trueup.toml"))
+    monkeypatch.setenv("TRUEUP_TOPIC_PREFIX", "b.")
+    assert (StreetSettings().partitions, StreetSettings().topic_prefix) == (4, "b.")
+    assert DedupeSettings().batch_records == 7
+
+
+def test_unknown_key_in_the_config_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A misspelt setting must not be ignored."""
+    (tmp_path / "trueup.toml").write_text("partitons = 4\n")
+    monkeypatch.setenv("TRUEUP_CONFIG", str(tmp_path / "trueup.toml"))
+    with pytest.raises(ValidationError, match="partitons"):
+        StreetSettings()
+
+
+def test_all_missing_variables_are_named_at_once() -> None:
+    """One start shows every mistake."""
+    with pytest.raises(SettingsError, match="TRUEUP_KAFKA_BOOTSTRAP, TRUEUP_POSTGRES_DSN"):
+        StreetSettings(room="dedupe-1").require("kafka_bootstrap", "postgres_dsn", "room")
+
+
+def test_shown_settings_hold_no_secret() -> None:
+    """`trueup doctor` may be pasted into a ticket."""
+    settings = StreetSettings(
+        postgres_dsn="postgresql://me:geheim@127.0.0.1/db",
+        stripe_api_key="sk_test_geheim_1234",
+        kafka={"sasl.password": "geheim", "security.protocol": "SSL"},
+    )
+    assert "geheim" not in str(settings.redacted())
+    assert "geheim" not in repr(settings)

@@ -1,0 +1,1 @@
+"""Plumbing without business nouns: clock, settings, log, metrics, Kafka options, web, loop."""

@@ -1,0 +1,115 @@
+"""The environment, read once at the door of a process.
+
+`TRUEUP_*` variables come first, then secrets in files named by `TRUEUP_*_FILE`, then the TOML file named by `TRUEUP_CONFIG`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "TRUEUP_"
+ROOM_TABLES = ("ingest", "dedupe", "stripe_sink", "reconciler", "usage_view")
+
+
+class SettingsError(ValueError):
+    """The configuration cannot be used; the text says which variable and why."""
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Values whose `TRUEUP_X_FILE` names a file: the form in which orchestrators hand out secrets."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{PREFIX}{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if path is None:
+            return None, field_name, False
+        if variable in os.environ:
+            raise SettingsError(f"both {variable} and {variable}_FILE are set; which one is meant?")
+        return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class _ConfigFile(PydanticBaseSettingsSource):
+    """The TOML file: its top level is for everyone, a table with a room's name for that room alone."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        path = os.environ.get(f"{PREFIX}CONFIG")
+        if path is None:
+            return {}
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        shared = {key: value for key, value in content.items() if key not in ROOM_TABLES}
+        table = getattr(self.settings_cls, "table", None)
+        own: dict[str, Any] = content.get(table, {}) if table else {}
+        return shared | own
+
+
+class StreetSettings(BaseSettings):
+    """What every room may need; a room's own `config.py` extends it with what only that room reads."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    table: ClassVar[str | None] = None  # the room's own table in the TOML file
+
+    kafka_bootstrap: str = ""
+    kafka: dict[str, str] = Field(default_factory=dict, repr=False)  # librdkafka settings, passed through
+    postgres_dsn: str = Field(default="", repr=False)
+    stripe_url: str | None = None  # None is the real Stripe
+    stripe_api_key: str = Field(default="", repr=False)
+    topic_prefix: str = ""
+    clock: str = "system"
+    room: str = ""  # the process's name, such as dedupe-1
+    http_host: str = "127.0.0.1"
+    http_port: int = 0  # 0 takes any free port
+    partitions: int = Field(default=12, ge=1)
+
+    @field_validator("kafka", mode="after")
+    @classmethod
+    def _dotted(cls, given: dict[str, str]) -> dict[str, str]:
+        """A shell variable cannot hold a dot: `TRUEUP_KAFKA__SECURITY_PROTOCOL` means `security.protocol`."""
+        return {key.lower().replace("_", "."): value for key, value in given.items()}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is said in code wins, then the environment, then secret files, then the TOML file."""
+        return init_settings, env_settings, _SecretFiles(settings_cls), _ConfigFile(settings_cls)
+
+    def require(self, *names: str) -> None:
+        """Refuses to go on without these, naming all missing variables at once."""
+        missing = [f"{PREFIX}{name.upper()}" for name in names if not getattr(self, name)]
+        if missing:
+            raise SettingsError(f"{self.room or 'this command'} needs {', '.join(missing)} (see deploy/env.example)")
+
+    def redacted(self) -> Mapping[str, object]:
+        """What is in force, fit to be shown: keys and passwords are replaced."""
+        shown: dict[str, object] = {name: getattr(self, name) for name in type(self).model_fields}
+        shown["kafka"] = {key: _hidden(key, value) for key, value in self.kafka.items()}
+        shown["postgres_dsn"] = re.sub(r"(//[^:/@]*:)[^@]*@", r"\1***@", self.postgres_dsn)
+        shown["postgres_dsn"] = re.sub(r"(password=)\S+", r"\1***", str(shown["postgres_dsn"]))
+        shown["stripe_api_key"] = f"{self.stripe_api_key[:8]}***" if self.stripe_api_key else ""
+        return shown
+
+
+def _hidden(key: str, value: str) -> str:
+    return "***" if any(word in key for word in ("password", "secret", "key", "token", "jaas")) else value
