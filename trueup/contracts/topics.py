@@ -36,6 +36,8 @@ HEADER_ERROR_MESSAGE = "__connect.errors.exception.message"
 
 LARGEST_USAGE_RECORD_BYTES = 2 * 1024 * 1024
 """What the usage topics still take, so that a record far over the cap of 64 KiB is refused with a reason, not lost at its producer."""
+LARGEST_REJECTED_RECORD_BYTES = LARGEST_USAGE_RECORD_BYTES + 1024 * 1024
+"""What the rejected topic takes: the largest usage record and the headers that say what was wrong with it."""
 LARGEST_PROGRESS_RECORD_BYTES = 16 * 1024 * 1024
 """What the progress topic takes; its producer needs this as `message.max.bytes`."""
 
@@ -135,7 +137,7 @@ _ROWS = (
     ),
     _Row(ON_TIME, "usage_event", ("dedupe",), ("stripe_sink",), days=14),
     _Row(LATE, "usage_event", ("dedupe",), ("stripe_sink",), days=14),
-    _Row(REJECTED, "original bytes", ("dedupe",), ("stripe_sink", "rejected tool"), days=40, largest_bytes=LARGEST_USAGE_RECORD_BYTES),
+    _Row(REJECTED, "original bytes", ("dedupe",), ("stripe_sink", "rejected tool"), days=40, largest_bytes=LARGEST_REJECTED_RECORD_BYTES),
     _Row(PROGRESS, "usage_progress", ("dedupe",), ("dedupe", "stripe_sink"), days=14, largest_bytes=LARGEST_PROGRESS_RECORD_BYTES),
     _Row(CORRECTIONS, "correction", ("reconciler",), ("others",), days=40),
     _Row(WEBHOOKS, "stripe_webhook", ("ingest",), ("reconciler",), days=40),
