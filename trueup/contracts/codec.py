@@ -16,6 +16,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 from trueup.contracts.catalogue import CatalogueVersion
 from trueup.contracts.errors import Poison
 from trueup.contracts.events import Refusal, RefusalReason, UsageEvent
+from trueup.contracts.plain_event import WRITTEN_BY, read_plain_event
 from trueup.contracts.progress import NewIds, ProgressRecord, Tally
 
 MAX_RECORD_BYTES = 65_536
@@ -48,6 +49,7 @@ class SchemaSource:
         # fastavro gives the fingerprint's bytes in the little-endian order that the single-object frame holds.
         self.fingerprint = bytes.fromhex(fingerprint(to_parsing_canonical_form(declared), "CRC-64-AVRO"))
         self.frame = SINGLE_OBJECT_MARKER + self.fingerprint
+        self.is_plain = self.fingerprint == WRITTEN_BY
 
     def read(self, body: bytes) -> dict[str, Any]:
         """Read one datum from the front of a body, whatever follows it."""
@@ -108,20 +110,26 @@ class Decoder:
             return _frame_fault(value)
         source, frame_bytes = pinned
         body = value[frame_bytes:]
-        # Any exception of the decoder is a verdict on these bytes: fastavro raises a dozen classes for malformed input.
-        try:
-            datum = source.read(body)
-            written = source.write(datum)
-        except Exception as fault:
-            return Refusal(RefusalReason.UNDECODABLE, None, f"{type(fault).__name__}: {fault}"[:200])
-        if written != body:
-            return Refusal(RefusalReason.UNDECODABLE, None, "not in canonical form: writing what was read gives other bytes")
-        return _event(datum)
+        plain = read_plain_event(body) if source.is_plain else None
+        return decode_strictly(body, source) if plain is None else plain
 
     def decode_batch(self, values: Iterable[bytes | None]) -> list[UsageEvent | Refusal]:
         """Read many records; the answers stand in the order of the values."""
         decode = self.decode
         return [decode(value) for value in values]
+
+
+def decode_strictly(body: bytes, source: SchemaSource) -> UsageEvent | Refusal:
+    """Read a body with the general decoder, write what was read, and compare: fastavro alone accepts malformed bytes in silence."""
+    # Any exception of the decoder is a verdict on these bytes: fastavro raises a dozen classes for malformed input.
+    try:
+        datum = source.read(body)
+        written = source.write(datum)
+    except Exception as fault:
+        return Refusal(RefusalReason.UNDECODABLE, None, f"{type(fault).__name__}: {fault}"[:200])
+    if written != body:
+        return Refusal(RefusalReason.UNDECODABLE, None, "not in canonical form: writing what was read gives other bytes")
+    return _event(datum)
 
 
 def _event(datum: Mapping[str, Any]) -> UsageEvent:
