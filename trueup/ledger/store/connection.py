@@ -46,6 +46,8 @@ def connect(
             "idle": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s",
         },
     )
+    # Said for every transaction: whoever waits for a lock must see, in the next statement, what was committed meanwhile.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     connection.autocommit = autocommit
     return connection
 

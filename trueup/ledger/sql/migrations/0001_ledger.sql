@@ -228,3 +228,86 @@ create table ops.source_offset (
     updated_at timestamptz not null,
     primary key (topic, partition)
 ) with (fillfactor = 10);
+
+-- What one capture batch wrote, as one hash. trueup.ledger.store.seal computes the same from what it is about to write; the two
+-- must agree byte for byte. Dimensions are in by the payload hash: jsonb does not keep the text it was given.
+create function ledger.sized_text(content text) returns bytea language sql immutable set search_path = pg_catalog as $$
+select coalesce(int4send(octet_length(convert_to(content, 'UTF8'))) || convert_to(content, 'UTF8'), int4send(-1))
+$$;
+create function ledger.milliseconds(instant timestamptz) returns bigint language sql immutable set search_path = pg_catalog as $$
+select (extract(epoch from instant) * 1000)::bigint
+$$;
+create function ledger.capture_content_sha256(batch bigint) returns bytea language sql stable set search_path = pg_catalog as $$
+select sha256(
+    coalesce((
+        select string_agg(
+            '\x0014'::bytea || int4send(16) || uuid_send(e.identity) || int4send(16) || uuid_send(e.payload_hash)
+            || int4send(8) || int8send(e.subject_id) || int4send(8) || int8send(e.quantity) || int4send(8) || int8send(e.billable_quantity)
+            || int4send(8) || timestamptz_send(e.event_time) || int4send(8) || timestamptz_send(e.arrival)
+            || int4send(1) || boolsend(e.late)
+            || int4send(8) || timestamptz_send(e.segment_start) || int4send(8) || timestamptz_send(e.segment_end)
+            || int4send(4) || int4send(e.source_partition) || int4send(8) || int8send(e.source_offset) || int4send(8) || int8send(e.batch_id)
+            || ledger.sized_text(e.source) || ledger.sized_text(e.id) || ledger.sized_text(e.customer) || ledger.sized_text(e.meter)
+            || ledger.sized_text(e.reason) || ledger.sized_text(e.corrects),
+            ''::bytea order by e.identity
+        )
+        from ledger.event e where e.batch_id = batch
+    ), ''::bytea)
+    || coalesce((
+        select string_agg(convert_to(line.content, 'UTF8'), '\x0a'::bytea order by line.part, line.sorting, line.content collate "C")
+        from (
+            select 1 as part, d.source_offset as sorting,
+                concat_ws(',', 'duplicate', d.source_offset, d.identity, ledger.milliseconds(d.arrival), d.quantity) as content
+            from ledger.duplicate d where d.batch_id = batch
+            union all
+            select 2, c.source_offset,
+                concat_ws(',', 'conflict', c.source_offset, c.identity, c.kept_payload_hash, c.seen_payload_hash, encode(sha256(c.record), 'hex'))
+            from ledger.conflict c where c.batch_id = batch
+            union all
+            select 3, r.source_offset,
+                concat_ws(',', 'refusal', r.source_offset, ledger.milliseconds(r.arrival), r.reason, r.record_sha256, r.rejected_offset)
+            from ledger.refusal r where r.batch_id = batch
+            union all
+            select 4, p.subject_id, concat_ws(
+                ',', 'posting', p.subject_id, ledger.milliseconds(p.segment_start), ledger.milliseconds(p.segment_end),
+                p.from_account, p.to_account, p.quantity, p.events,
+                ledger.milliseconds(p.oldest_event_time), ledger.milliseconds(p.newest_event_time)
+            )
+            from ledger.posting p where p.batch_id = batch
+            union all
+            select 5, s.first_offset, concat_ws(
+                ',', 'source', s.first_offset, s.next_offset, s.progress_offset, s.catalogue_version, ledger.milliseconds(s.last_arrival),
+                s.arrived_events, s.arrived_quantity, s.arrived_id_sum, s.on_time_events, s.on_time_quantity, s.on_time_id_sum,
+                s.late_events, s.late_quantity, s.late_id_sum, s.duplicate_events, s.duplicate_quantity, s.duplicate_id_sum,
+                s.refused_events, s.refused_quantity, s.refused_id_sum, s.suspect_events,
+                s.received_on_time_events, s.received_on_time_quantity, s.received_on_time_id_sum,
+                s.received_late_events, s.received_late_quantity, s.received_late_id_sum,
+                s.received_refused_events, s.received_refused_quantity, s.received_refused_id_sum,
+                s.accepted_events, s.accepted_quantity, s.accepted_id_sum,
+                s.ledger_duplicate_events, s.ledger_duplicate_quantity, s.ledger_duplicate_id_sum,
+                s.conflict_events, s.conflict_quantity, s.conflict_id_sum
+            )
+            from ledger.source_batch s where s.batch_id = batch
+        ) line
+    ), ''::bytea)
+)
+$$;
+-- A batch is chained to the one before it of the same source partition, so that a row put in or taken out later shows.
+create function ledger.chain_link(previous bytea, batch bigint, source_partition integer) returns bytea language sql stable
+set search_path = pg_catalog as $$
+select sha256(coalesce(previous, ''::bytea) || int8send(batch) || int4send(source_partition) || ledger.capture_content_sha256(batch))
+$$;
+
+-- Whom usage belongs to at Stripe: the newest mapping; else an id that is Stripe's own stands for itself, unless another customer
+-- was given it. Null while unmapped.
+create function ledger.stripe_customer_of(customer text) returns text language sql stable security definer
+set search_path = pg_catalog as $$
+select coalesce(
+    (select m.stripe_customer from ledger.customer_mapping m where m.customer = stripe_customer_of.customer order by m.mapping_id desc limit 1),
+    case
+        when stripe_customer_of.customer like 'cus\_%' and not exists (
+            select from ledger.customer_mapping m where m.stripe_customer = stripe_customer_of.customer
+        ) then stripe_customer_of.customer
+    end
+)
+$$;

@@ -1,0 +1,1 @@
+"""The room's shells: they take, ask the core, act, and commit."""

@@ -1,0 +1,1 @@
+"""What the room decides, without reading or writing anything."""
