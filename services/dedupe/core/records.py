@@ -1,0 +1,60 @@
+"""What goes into the core and what comes out of it, in the room's own words."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+MAX_ENVELOPE_BYTES = 65_536
+"""Key and headers together: a producer's baggage must not make a small event too large for the topics behind this room."""
+
+MAX_KEPT_BYTES = 1_572_864
+"""What `usage.rejected.v1` (2 MiB a record) can hold of a value beside the headers; the source topic keeps the rest."""
+
+HEADER_TRUNCATED = "trueup-truncated"
+"""On a refused record too large to be kept whole: how many bytes its value had, as decimal text."""
+
+OUR_HEADER_PREFIXES = ("trueup-", "__connect.errors.")
+"""What a producer says under these names is dropped: behind this room they are this room's word."""
+
+
+class Route(StrEnum):
+    """Which of the three topics an output goes to."""
+
+    ON_TIME = "on_time"
+    LATE = "late"
+    REJECTED = "rejected"
+
+
+class Record(NamedTuple):
+    """One record of a source partition, as the broker holds it."""
+
+    offset: int
+    arrival_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Output(NamedTuple):
+    """One record to be written to the partition of the same number."""
+
+    route: Route
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def envelope_bytes(record: Record) -> int:
+    """How much a record weighs beside its value."""
+    weight = len(record.key or b"")
+    for name, content in record.headers:
+        weight += len(name) + len(content or b"")
+    return weight
+
+
+def foreign_headers(headers: Headers) -> Headers:
+    """The producer's own headers, without any that speak in this room's name."""
+    return tuple([header for header in headers if not header[0].startswith(OUR_HEADER_PREFIXES)])

@@ -1,0 +1,51 @@
+"""How a memory is rebuilt from the progress records of its partition: the chain that ends at the committed offset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.dedupe.core.memory import Partition, forgotten_hour
+from trueup.contracts.errors import Broken
+from trueup.contracts.progress import ProgressRecord, append_hour
+
+
+def chain_up_to(records: Sequence[ProgressRecord], next_offset: int) -> list[ProgressRecord]:
+    """The records whose offsets join without a gap up to `next_offset`, oldest first.
+
+    Reading starts inside the log, so the chain may begin anywhere; but a record that does not join the one after it is no
+    part of this past: after an operator set the group back, the batches of the abandoned future still lie in the log.
+    """
+    chain: list[ProgressRecord] = []
+    expected = next_offset
+    for record in reversed(records):
+        if record.next_offset == expected:
+            chain.append(record)
+            expected = record.first_offset
+    chain.reverse()
+    return chain
+
+
+def reaches_back(chain: Sequence[ProgressRecord]) -> bool:
+    """Says whether a chain begins with arrivals that its end no longer remembers, so that nothing older matters."""
+    return bool(chain) and append_hour(chain[0].last_arrival_ms) <= forgotten_hour(chain[-1].last_arrival_ms)
+
+
+def rebuilt(number: int, committed: int | None, log_start: int, records: Sequence[ProgressRecord]) -> Partition:
+    """The memory that belongs to the group's committed offset; Broken when the progress records cannot tell it.
+
+    `records` are the readable progress records of the last 48 hours of arrivals at least, in the order of their topic.
+    """
+    if not records:
+        # Nothing is left of what was ever said here: either it is new, or so old that nothing could be remembered.
+        return Partition(number, log_start if committed is None else committed)
+    stands_at = records[-1].next_offset if committed is None else committed
+    chain = chain_up_to(records, stands_at)
+    if not chain:
+        raise Broken(
+            f"source partition {number}: the group's committed offset {committed} is where no progress record ends "
+            f"(the last one ends at {records[-1].next_offset}); the group's offsets were moved by hand to the middle of a batch"
+        )
+    partition = Partition(number, chain[0].first_offset)
+    for record in chain:
+        partition.absorb(record)
+    return partition
