@@ -9,3 +9,18 @@ where n.nspname = 'ledger' and c.relkind in ('r', 'p') and (
       and t.tgfoid = 'ledger.refuse_change'::regproc
 ) <> 2
 order by c.relname;
+
+-- name: uncommented
+-- Tables and columns of schemas ledger and ops that say nothing about themselves.
+select n.nspname || '.' || c.relname || coalesce('.' || a.attname, '') as what
+from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+join lateral (
+    select null::name as attname, 0 as attnum
+    union all
+    select a.attname, a.attnum from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+) a on true
+where n.nspname in ('ledger', 'ops', 'finance') and c.relkind in ('r', 'p', 'v')
+  and pg_catalog.col_description(c.oid, a.attnum) is null
+  and (a.attnum > 0 or pg_catalog.obj_description(c.oid, 'pg_class') is null)
+order by 1;

@@ -1,0 +1,28 @@
+-- name: in_force
+-- The newest explicit mapping of a customer.
+select m.stripe_customer
+from ledger.customer_mapping m
+where m.customer = %(customer)s
+order by m.mapping_id desc
+limit 1;
+
+-- name: belongs_to
+-- Whose a Stripe customer ever was.
+select m.customer from ledger.customer_mapping m where m.stripe_customer = %(stripe_customer)s;
+
+-- name: has_usage
+select exists (select from ledger.subject s where s.customer = %(customer)s);
+
+-- name: add
+insert into ledger.customer_mapping (customer, stripe_customer, reason, recorded_by, recorded_at)
+values (%(customer)s, %(stripe_customer)s, %(reason)s, %(recorded_by)s, ops.now());
+
+-- name: resolve
+select c.customer, ledger.stripe_customer_of(c.customer)
+from unnest(%(customers)s::text[]) c (customer);
+
+-- name: timeline
+select m.customer, m.stripe_customer, m.reason, m.recorded_by, ledger.milliseconds(m.recorded_at)
+from ledger.customer_mapping m
+where %(customer)s::text is null or m.customer = %(customer)s
+order by m.mapping_id;
