@@ -1,0 +1,190 @@
+"""Subscriptions to metered prices; the items know the billing period, the subscription does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from devstack.stripe_emulator import errors
+from devstack.stripe_emulator.billing_periods import period_at
+from devstack.stripe_emulator.call import Answer, Call, Route, object_id, stored
+from devstack.stripe_emulator.forms import Parameters
+from devstack.stripe_emulator.lists import PAGING, envelope, page
+from devstack.stripe_emulator.state import Object
+
+_MOST_ITEMS = 20
+_STATUSES = ("active", "all", "canceled", "ended", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
+
+
+def create(call: Call) -> Answer:
+    """Subscribe a customer."""
+    parameters = call.parameters
+    customer = parameters.needed_text("customer")
+    found = call.state.find("customer", customer)
+    if found is None or found.get("deleted"):
+        raise errors.no_such("customer", customer, "customer")
+    start = parameters.integer("backdate_start_date")
+    start = call.now if start is None else start
+    if start > call.now:
+        raise errors.StripeError("backdate_start_date must be in the past.", parameter="backdate_start_date")
+    anchor = parameters.integer("billing_cycle_anchor")
+    # Stripe anchors a backdated subscription at its making; a set-up door may anchor it at its start instead.
+    anchor = (start if call.wished_id else call.now) if anchor is None else anchor
+    identifier = call.new_id("sub")
+    items = [_item(call, identifier, number, wish) for number, wish in enumerate(_wished_items(parameters))]
+    made = _subscription(call, identifier, customer, start, anchor, items)
+    return Answer(shown(made, call.now), stored("subscription", made))
+
+
+def _wished_items(parameters: Parameters) -> list[Parameters]:
+    items = parameters.children("items", accepts=("id", "metadata"), requires=("price",))
+    if not 0 < len(items) <= _MOST_ITEMS:
+        raise errors.StripeError(f"A subscription has 1 to {_MOST_ITEMS} items.", parameter="items")
+    return items
+
+
+def _item(call: Call, subscription: str, number: int, wish: Parameters) -> Object:
+    """Make an item; metered ones have no quantity."""
+    price_id = wish.needed_text("price")
+    price = call.state.find("price", price_id)
+    if price is None:
+        raise errors.no_such("price", price_id, f"items[{number}][price]")
+    if price["recurring"] is None or price["recurring"]["usage_type"] != "metered":
+        raise errors.StripeError(f"The emulator subscribes to metered prices only, not to {price_id}.", parameter=f"items[{number}][price]")
+    # A set-up door that names the subscription gets items with names that can be foretold.
+    identifier = f"si_{subscription.removeprefix('sub_')}_{number}" if call.wished_id else object_id("si")
+    return {
+        "id": identifier,
+        "object": "subscription_item",
+        "billing_thresholds": None,
+        "created": call.now,
+        "discounts": [],
+        "metadata": wish.mapping("metadata"),
+        "plan": _plan(price),
+        "price": price,
+        "subscription": subscription,
+        "tax_rates": [],
+    }
+
+
+def _plan(price: Object) -> Object:
+    """Show a price in the older shape that items still carry."""
+    recurring = price["recurring"]
+    return {
+        "id": price["id"],
+        "object": "plan",
+        "active": price["active"],
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "billing_scheme": "per_unit",
+        "created": price["created"],
+        "currency": price["currency"],
+        "interval": recurring["interval"],
+        "interval_count": recurring["interval_count"],
+        "livemode": False,
+        "metadata": price["metadata"],
+        "meter": recurring["meter"],
+        "nickname": price["nickname"],
+        "product": price["product"],
+        "tiers_mode": None,
+        "transform_usage": None,
+        "trial_period_days": None,
+        "usage_type": recurring["usage_type"],
+    }
+
+
+def _subscription(call: Call, identifier: str, customer: str, start: int, anchor: int, items: list[Object]) -> Object:
+    mode = call.parameters.child("billing_mode", accepts=("type",))
+    kind = (mode and mode.choice("type", ("classic", "flexible"))) or "flexible"
+    currencies = {item["price"]["currency"] for item in items}
+    if len(currencies) > 1:
+        raise errors.StripeError("All prices on a subscription must have the same `currency`.", parameter="items")
+    return {
+        "id": identifier,
+        "object": "subscription",
+        "application": None,
+        "application_fee_percent": None,
+        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+        "billing_cycle_anchor": anchor,
+        "billing_cycle_anchor_config": None,
+        "billing_mode": {"flexible": {"proration_discounts": "included"} if kind == "flexible" else None, "type": kind},
+        "billing_schedules": [],
+        "billing_thresholds": None,
+        "cancel_at": None,
+        "cancel_at_period_end": False,
+        "canceled_at": None,
+        "cancellation_details": {"comment": None, "feedback": None, "reason": None},
+        "collection_method": "charge_automatically",
+        "created": call.now,
+        "currency": currencies.pop(),
+        "customer": customer,
+        "days_until_due": None,
+        "default_payment_method": None,
+        "default_source": None,
+        "default_tax_rates": [],
+        "description": call.parameters.text("description"),
+        "discounts": [],
+        "ended_at": None,
+        "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
+        "items": items,
+        "latest_invoice": None,
+        "livemode": False,
+        "metadata": call.parameters.mapping("metadata"),
+        "next_pending_invoice_item_invoice": None,
+        "on_behalf_of": None,
+        "pause_collection": None,
+        "payment_settings": {"payment_method_options": None, "payment_method_types": None, "save_default_payment_method": "off"},
+        "pending_invoice_item_interval": None,
+        "pending_setup_intent": None,
+        "pending_update": None,
+        "schedule": None,
+        "start_date": start,
+        "status": "active",
+        "test_clock": None,
+        "transfer_data": None,
+        "trial_end": None,
+        "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
+        "trial_start": None,
+    }
+
+
+def shown(subscription: Object, now: int) -> Object:
+    """Give a subscription as it stands now: the period is worked out when someone looks."""
+    items = [{**item, **current_period(subscription, item, now)} for item in subscription["items"]]
+    listed = {**envelope(items, f"/v1/subscription_items?subscription={subscription['id']}"), "total_count": len(items)}
+    return {**subscription, "items": listed}
+
+
+def current_period(subscription: Object, item: Object, now: int) -> dict[str, Any]:
+    """Give the item's billing period at an instant."""
+    recurring = item["price"]["recurring"]
+    anchor, start = subscription["billing_cycle_anchor"], subscription["start_date"]
+    begins, ends = period_at(now, start, anchor, recurring["interval"], recurring["interval_count"])
+    return {"current_period_end": ends, "current_period_start": begins}
+
+
+def retrieve(call: Call) -> Answer:
+    """Show a subscription."""
+    return Answer(shown(call.needed("subscription"), call.now))
+
+
+def listed(call: Call) -> Answer:
+    """List subscriptions, newest first."""
+    parameters = call.parameters
+    customer, price = parameters.text("customer"), parameters.text("price")
+    status = parameters.choice("status", _STATUSES)
+    chosen = [
+        shown(subscription, call.now)
+        for subscription in call.state.newest_first("subscription")
+        if customer in (None, subscription["customer"])
+        and status in (None, "all", subscription["status"])
+        and (price is None or any(item["price"]["id"] == price for item in subscription["items"]))
+    ]
+    return Answer(page(chosen, parameters, "/v1/subscriptions", "subscription"))
+
+
+_ACCEPTED = frozenset({"backdate_start_date", "billing_cycle_anchor", "billing_mode", "description", "metadata"})
+ROUTES = (
+    Route("POST", "/v1/subscriptions", create, _ACCEPTED, ("customer", "items")),
+    Route("GET", "/v1/subscriptions", listed, PAGING | {"customer", "price", "status"}),
+    Route("GET", "/v1/subscriptions/{id}", retrieve),
+)
