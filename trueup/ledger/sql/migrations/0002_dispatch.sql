@@ -63,6 +63,8 @@ create table ledger.outcome (
 );
 create unique index outcome_final on ledger.outcome (intent_id) where final;
 create index outcome_intent on ledger.outcome (intent_id);
+-- One answer per attempt: storing it again after a commit whose answer was lost changes nothing.
+create unique index outcome_attempt on ledger.outcome (attempt_id) where attempt_id is not null;
 
 create table ledger.settlement (
     settlement_id bigint generated always as identity primary key,
@@ -152,6 +154,7 @@ create index uncovered_due on ops.uncovered_segment (due_at) where waits_for is 
 create table ops.dispatch_progress (
     only_row boolean primary key default true check (only_row),
     discovered_through bigint not null default 0,
+    cut_id bigint,                             -- the cut that discovered_through comes from
     judged_by text not null default ''
 ) with (fillfactor = 10);
 insert into ops.dispatch_progress default values;

@@ -1,0 +1,266 @@
+-- name: read_committed
+-- Said aloud, whatever the server's default: in REPEATABLE READ the snapshot would be older than the lock and miss usage.
+set transaction isolation level read committed;
+
+-- name: lock_timeout
+select set_config('lock_timeout', %(timeout)s, true);
+
+-- name: record_cut
+-- A statement of its own, under the exclusive barrier: every batch number up to this one is committed or will never be.
+insert into ledger.cut (through_batch, recorded_at)
+select case when s.is_called then s.last_value else 0 end, ops.now() from ledger.batch_seq s
+returning cut_id, through_batch;
+
+-- name: state
+-- What the cutter and the street's clock ask many times a second: a few single rows.
+select
+    ops.dispatch_armed() as armed,
+    (select case when s.is_called then s.last_value else 0 end from ledger.batch_seq s) as newest_batch,
+    g.discovered_through,
+    g.judged_by = concat_ws(
+        ':',
+        (select max(m.mapping_id) from ledger.customer_mapping m),
+        (select max(f.plan_fact_id) from ledger.plan_fact f),
+        (select max(v.version) from ledger.catalogue_version v),
+        (select max(a.arming_id) from ledger.arming a)
+    ) as judged,
+    (select floor(extract(epoch from min(u.due_at)) * 1000)::bigint from ops.uncovered_segment u where u.waits_for is null) as next_due_ms,
+    floor(extract(epoch from ops.now()) * 1000)::bigint as now_ms
+from ops.dispatch_progress g;
+
+-- name: fresh_due
+-- When the earliest posting that no cut has looked at yet will be due. It cannot know what is being committed just now; a cut does.
+select floor(extract(epoch from min(
+    greatest(p.segment_end, date_bin(r.roll_up, b.recorded_at - interval '60 s', timestamptz '1970-01-01 00:00:00+00') + r.roll_up)
+    + interval '60 s'
+)) * 1000)::bigint as due_ms
+from ledger.posting p
+join ledger.batch b on b.batch_id = p.batch_id
+join ledger.subject s on s.subject_id = p.subject_id
+left join ledger.meter_version v
+    on v.version = (select max(c.version) from ledger.catalogue_version c) and v.meter = s.meter
+cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', p.segment_end - p.segment_start) as roll_up) r
+where p.batch_id > %(after)s and p.to_account = 2;
+
+-- name: lock_progress
+-- One cutter at a time looks and cuts; a second one passes by.
+select g.discovered_through from ops.dispatch_progress g for update skip locked;
+
+-- name: discover
+-- A posting is due a minute after its segment's end, or after the end of the roll-up in which it was recorded: so stragglers of a
+-- segment go out together, at most once per roll-up, at dates that do not depend on how fast anything ran.
+insert into ops.uncovered_segment (subject_id, segment_start, due_at, waits_for)
+select
+    p.subject_id,
+    p.segment_start,
+    min(
+        greatest(p.segment_end, date_bin(r.roll_up, b.recorded_at - interval '60 s', timestamptz '1970-01-01 00:00:00+00') + r.roll_up)
+        + interval '60 s'
+    ),
+    'unmapped'
+from ledger.posting p
+join ledger.batch b on b.batch_id = p.batch_id
+join ledger.subject s on s.subject_id = p.subject_id
+left join ledger.meter_version v
+    on v.version = (select max(c.version) from ledger.catalogue_version c) and v.meter = s.meter
+cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', p.segment_end - p.segment_start) as roll_up) r
+where p.batch_id > %(after)s and p.batch_id <= %(through)s and p.to_account = 2
+group by p.subject_id, p.segment_start
+on conflict (subject_id, segment_start) do update set due_at = least(uncovered_segment.due_at, excluded.due_at);
+
+-- name: progress
+update ops.dispatch_progress set discovered_through = %(through)s, cut_id = %(cut_id)s;
+
+-- name: judge
+-- Where each uncovered segment goes, or what it waits for. All of them when a mapping, a plan, the catalogue or a pause has
+-- changed, else those that wait.
+with newest as (select max(c.version) as version from ledger.catalogue_version c),
+paused as (
+    select x.customer from (
+        select distinct on (a.customer) a.customer, a.action
+        from ledger.arming a where a.customer is not null order by a.customer, a.arming_id desc
+    ) x where x.action = 'disarm'
+),
+target as (
+    select
+        u.subject_id,
+        u.segment_start,
+        case when starts_with(s.customer, 'cus_') then s.customer else m.stripe_customer end as stripe_customer,
+        coalesce(plain.stripe_event_name, scoped.stripe_event_name) as stripe_event_name,
+        case
+            when s.customer in (select p.customer from paused p) then 'disarmed'
+            when m.stripe_customer is null and not starts_with(s.customer, 'cus_') then 'unmapped'
+            when plain.stripe_event_name is null and f.plan is null
+                and exists (select from ledger.meter_event_name e where e.version = n.version and e.meter = s.meter) then 'no_plan'
+            when plain.stripe_event_name is null and scoped.stripe_event_name is null then 'no_event_name'
+        end as waits_for
+    from ops.uncovered_segment u
+    join ledger.subject s on s.subject_id = u.subject_id
+    cross join newest n
+    left join lateral (
+        select c.stripe_customer from ledger.customer_mapping c where c.customer = s.customer order by c.mapping_id desc limit 1
+    ) m on true
+    left join lateral (
+        select p.plan from ledger.plan_fact p
+        where p.customer = s.customer and p.effective_from <= u.segment_start
+        order by p.effective_from desc, p.plan_fact_id desc limit 1
+    ) f on true
+    left join ledger.meter_event_name plain on plain.version = n.version and plain.meter = s.meter and plain.plan = ''
+    left join ledger.meter_event_name scoped on scoped.version = n.version and scoped.meter = s.meter and scoped.plan = f.plan
+    where %(everything)s or u.waits_for is not null
+)
+update ops.uncovered_segment u
+set
+    waits_for = t.waits_for,
+    stripe_customer = case when t.waits_for is null then t.stripe_customer end,
+    stripe_event_name = case when t.waits_for is null then t.stripe_event_name end
+from target t
+where u.subject_id = t.subject_id and u.segment_start = t.segment_start
+  and (u.waits_for, u.stripe_customer, u.stripe_event_name) is distinct from (
+      t.waits_for,
+      case when t.waits_for is null then t.stripe_customer end,
+      case when t.waits_for is null then t.stripe_event_name end
+  );
+
+-- name: judging
+-- Under what the next judgement is made; read before it, so that what comes in between is judged again.
+select concat_ws(
+    ':',
+    (select max(m.mapping_id) from ledger.customer_mapping m),
+    (select max(f.plan_fact_id) from ledger.plan_fact f),
+    (select max(v.version) from ledger.catalogue_version v),
+    (select max(a.arming_id) from ledger.arming a)
+) as judged_by;
+
+-- name: judged
+update ops.dispatch_progress set judged_by = %(judged_by)s where judged_by <> %(judged_by)s;
+
+-- name: coverages
+-- What due segments hold beyond their last intent, up to the cut. Its batches are all committed: reading again gives the same.
+select
+    u.subject_id,
+    u.segment_start,
+    floor(extract(epoch from u.segment_start) * 1000)::bigint as segment_start_ms,
+    max(p.segment_end) as segment_end,
+    coalesce(max(c.through_batch), 0) as after_batch,
+    g.discovered_through as through_batch,
+    g.cut_id,
+    sum(p.quantity)::bigint as quantity,
+    sum(p.events)::bigint as events,
+    min(p.oldest_event_time) as oldest_event_time,
+    max(p.newest_event_time) as newest_event_time,
+    floor(extract(epoch from max(p.newest_event_time)) * 1000)::bigint as newest_event_time_ms,
+    u.stripe_customer,
+    u.stripe_event_name,
+    v.scale
+from (
+    select * from ops.uncovered_segment w
+    where w.due_at <= ops.now() and w.waits_for is null
+    order by w.due_at
+    limit %(most)s
+) u
+cross join ops.dispatch_progress g
+join ledger.subject s on s.subject_id = u.subject_id
+join ledger.meter_version v on v.version = (select max(x.version) from ledger.catalogue_version x) and v.meter = s.meter
+left join lateral (
+    select max(i.through_batch) as through_batch from ledger.intent i
+    where i.subject_id = u.subject_id and i.segment_start = u.segment_start
+) c on true
+left join ledger.posting p
+    on p.subject_id = u.subject_id and p.segment_start = u.segment_start and p.to_account = 2
+    and p.batch_id > coalesce(c.through_batch, 0) and p.batch_id <= g.discovered_through
+group by u.subject_id, u.segment_start, g.discovered_through, g.cut_id, u.stripe_customer, u.stripe_event_name, v.scale;
+
+-- name: lock_covered
+-- The coverage still stands: no newer cut was looked through since it was read. The lock keeps it so until the intents are in.
+select g.cut_id from ops.dispatch_progress g where g.discovered_through = %(through)s for update;
+
+-- name: make_lanes
+with given as (
+    select distinct g.stripe_customer, g.stripe_event_name
+    from unnest(%(stripe_customers)s::text[], %(stripe_event_names)s::text[]) as g (stripe_customer, stripe_event_name)
+)
+insert into ledger.lane (stripe_customer, stripe_event_name)
+select g.stripe_customer, g.stripe_event_name from given g
+where not exists (
+    select from ledger.lane l where l.stripe_customer = g.stripe_customer and l.stripe_event_name = g.stripe_event_name
+)
+on conflict (stripe_customer, stripe_event_name) do nothing;
+
+-- name: make_lane_states
+insert into ops.lane_state (lane_id)
+select l.lane_id from ledger.lane l
+where not exists (select from ops.lane_state s where s.lane_id = l.lane_id)
+on conflict (lane_id) do nothing;
+
+-- name: make_intents
+-- Intents, their postings and their place in the work of the lanes; a segment that sums to zero is settled at once.
+with given as (
+    select * from unnest(
+        %(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[], %(segment_ends)s::timestamptz[],
+        %(after_batches)s::bigint[], %(through_batches)s::bigint[], %(quantities)s::bigint[], %(events)s::bigint[],
+        %(oldest)s::timestamptz[], %(newest)s::timestamptz[],
+        %(stripe_customers)s::text[], %(stripe_event_names)s::text[],
+        %(identifiers)s::text[], %(stripe_timestamps_ms)s::bigint[], %(bodies)s::text[], %(digests)s::text[], %(halts)s::text[]
+    ) as g (
+        subject_id, segment_start, segment_end, after_batch, through_batch, quantity, events, oldest, newest,
+        stripe_customer, stripe_event_name, identifier, stripe_timestamp_ms, body, body_sha256, halted_reason
+    )
+),
+made as (
+    insert into ledger.intent (
+        lane_id, subject_id, segment_start, segment_end, after_batch, through_batch, cut_id, quantity, events,
+        identifier, stripe_timestamp, body, body_sha256, batch_id, recorded_at
+    )
+    select
+        l.lane_id, g.subject_id, g.segment_start, g.segment_end, g.after_batch, g.through_batch, %(cut_id)s, g.quantity, g.events,
+        g.identifier, to_timestamp(g.stripe_timestamp_ms / 1000), g.body::jsonb, g.body_sha256, %(batch_id)s, ops.now()
+    from given g
+    join ledger.lane l on l.stripe_customer = g.stripe_customer and l.stripe_event_name = g.stripe_event_name
+    on conflict (subject_id, segment_start, after_batch) do nothing
+    returning intent_id, lane_id, subject_id, segment_start, segment_end, quantity, events, stripe_timestamp
+),
+posted as (
+    insert into ledger.posting (
+        batch_id, subject_id, segment_start, segment_end, from_account, to_account, quantity, events,
+        oldest_event_time, newest_event_time, intent_id
+    )
+    select
+        %(batch_id)s, m.subject_id, m.segment_start, m.segment_end, t.from_account, t.to_account, m.quantity, m.events,
+        g.oldest, g.newest, m.intent_id
+    from made m
+    join given g on g.subject_id = m.subject_id and g.segment_start = m.segment_start
+    join (values (2::smallint, 3::smallint, false), (3::smallint, 4::smallint, true)) as t (from_account, to_account, only_zero)
+        on m.quantity = 0 or not t.only_zero
+),
+settled as (
+    insert into ledger.outcome (intent_id, class, final, may_have_arrived, posted, batch_id, recorded_at)
+    select m.intent_id, 'zero', true, false, true, %(batch_id)s, ops.now() from made m where m.quantity = 0
+),
+opened as (
+    insert into ops.open_intent (intent_id, lane_id, subject_id, hour_start)
+    select m.intent_id, m.lane_id, m.subject_id, date_trunc('hour', m.stripe_timestamp, 'UTC') from made m where m.quantity <> 0
+),
+halted as (
+    update ops.lane_state s set halted_reason = h.halted_reason, halted_at = ops.now()
+    from (
+        select m.lane_id, min(g.halted_reason) as halted_reason
+        from made m join given g on g.subject_id = m.subject_id and g.segment_start = m.segment_start
+        where g.halted_reason is not null
+        group by m.lane_id
+    ) h
+    where s.lane_id = h.lane_id and s.halted_reason is null
+)
+select count(*) from made;
+
+-- name: covered
+-- What was due and read under this cut is covered now, or had nothing left to cover.
+delete from ops.uncovered_segment u
+using unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[]) as g (subject_id, segment_start)
+where u.subject_id = g.subject_id and u.segment_start = g.segment_start;
+
+-- name: insert_batch
+insert into ledger.batch (batch_id, kind, writer, recorded_at) values (%(batch_id)s, %(kind)s, %(writer)s, ops.now());
+
+-- name: deployment
+select d.stripe_account, d.livemode from ledger.deployment d;

@@ -1,0 +1,1 @@
+"""Dispatch in the ledger: cuts and intents, lanes and outcomes, settlements, arming."""

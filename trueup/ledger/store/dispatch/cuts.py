@@ -1,0 +1,178 @@
+"""The cutter: fixes under the barrier what is committed, and makes intents of what is due, outside of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import class_row
+
+from trueup.contracts.errors import Broken
+from trueup.ledger.intents import Coverage, Draft
+from trueup.ledger.store import barrier, queries
+
+CUT_LOCK_TIMEOUT = "2s"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What there is to cut, from single rows: cheap enough to ask many times a second."""
+
+    armed: bool
+    newest_batch: int
+    discovered_through: int
+    judged: bool  # every uncovered segment was judged under the mappings, plans and pauses of now
+    next_due_ms: int | None
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """All batch numbers up to `through_batch` are committed, or will never be."""
+
+    cut_id: int
+    through_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The one Stripe account and mode that this ledger serves."""
+
+    stripe_account: str
+    livemode: bool
+
+
+def state(connection: psycopg.Connection) -> State:
+    """What there is to cut now."""
+    with connection.cursor(row_factory=class_row(State)) as cursor:
+        row = cursor.execute(_sql("state")).fetchone()
+    if row is None:
+        raise Broken("ops.dispatch_progress has lost its row")
+    return row
+
+
+def fresh_due_ms(connection: psycopg.Connection, after_batch: int) -> int | None:
+    """When the earliest posting to unsent behind the last cut is due; None when there is none."""
+    row = connection.execute(_sql("fresh_due"), {"after": after_batch}).fetchone()
+    return None if row is None or row[0] is None else int(row[0])
+
+
+def deployment(connection: psycopg.Connection) -> Deployment | None:
+    """The account and mode this ledger belongs to; None before it was armed for the first time."""
+    with connection.cursor(row_factory=class_row(Deployment)) as cursor:
+        return cursor.execute(_sql("deployment")).fetchone()
+
+
+def cut(connection: psycopg.Connection) -> Cut:
+    """Fix what is committed. Waits for everybody who is in mid-posting, two seconds at most, and holds them up no longer."""
+    with connection.transaction():
+        connection.execute(_sql("read_committed"))
+        connection.execute(_sql("lock_timeout"), {"timeout": CUT_LOCK_TIMEOUT})
+        barrier.exclude(connection)
+        row = connection.execute(_sql("record_cut")).fetchone()
+        if row is None:
+            raise Broken("a cut was not recorded")
+    return Cut(cut_id=int(row[0]), through_batch=int(row[1]))
+
+
+def discover(connection: psycopg.Connection, made: Cut) -> bool:
+    """Note which segments the postings up to a cut touched; False when another cutter is at it."""
+    with connection.transaction():
+        connection.execute(_sql("read_committed"))
+        row = connection.execute(_sql("lock_progress")).fetchone()
+        if row is None:
+            return False
+        after = int(row[0])
+        if made.through_batch > after:
+            connection.execute(_sql("discover"), {"after": after, "through": made.through_batch})
+            connection.execute(_sql("progress"), {"through": made.through_batch, "cut_id": made.cut_id})
+            _judge(connection, everything=False)
+    return True
+
+
+def judge(connection: psycopg.Connection) -> None:
+    """Judge every uncovered segment anew: a mapping, a plan, the catalogue or a pause has changed."""
+    with connection.transaction():
+        connection.execute(_sql("read_committed"))
+        if connection.execute(_sql("lock_progress")).fetchone() is None:
+            return
+        row = connection.execute(_sql("judging")).fetchone()
+        _judge(connection, everything=True)
+        connection.execute(_sql("judged"), {"judged_by": row[0] if row else ""})
+
+
+def judge_waiting(connection: psycopg.Connection) -> None:
+    """Judge what waits once more: numbers of mappings are given before they are committed, so `judge` may have come too early."""
+    with connection.transaction():
+        _judge(connection, everything=False)
+
+
+def coverages(connection: psycopg.Connection, most: int) -> list[Coverage]:
+    """What is due and covered by no intent, up to the last cut that was looked through."""
+    with connection.cursor(row_factory=class_row(Coverage)) as cursor:
+        return cursor.execute(_sql("coverages"), {"most": most}).fetchall()
+
+
+def make_intents(connection: psycopg.Connection, drafts: Sequence[Draft], exhausted: Sequence[Coverage], writer: str) -> int:
+    """Write intents and move their quantity to in_flight, together; says how many were new.
+
+    What another cutter made first is left as it is. Nothing happens when a newer cut was looked through since the coverage was
+    read: the same segments come again with it.
+    """
+    everything = [item.coverage for item in drafts] + list(exhausted)
+    with connection.transaction():
+        connection.execute(_sql("read_committed"))
+        barrier.share(connection)
+        locked = connection.execute(_sql("lock_covered"), {"through": everything[0].through_batch}).fetchone()
+        if locked is None:
+            return 0
+        made = _insert_intents(connection, drafts, int(locked[0]), writer) if drafts else 0
+        connection.execute(
+            _sql("covered"),
+            {"subject_ids": [item.subject_id for item in everything], "segment_starts": [item.segment_start for item in everything]},
+        )
+    return made
+
+
+def _insert_intents(connection: psycopg.Connection, drafts: Sequence[Draft], cut_id: int, writer: str) -> int:
+    batch_id = barrier.next_batch(connection)
+    connection.execute(_sql("insert_batch"), {"batch_id": batch_id, "kind": "intent", "writer": writer})
+    covered = [item.coverage for item in drafts]
+    lanes = {
+        "stripe_customers": [item.stripe_customer for item in covered],
+        "stripe_event_names": [item.stripe_event_name for item in covered],
+    }
+    if connection.execute(_sql("make_lanes"), lanes).rowcount:
+        connection.execute(_sql("make_lane_states"))
+    row = connection.execute(
+        _sql("make_intents"),
+        lanes
+        | {
+            "batch_id": batch_id,
+            "cut_id": cut_id,
+            "subject_ids": [item.subject_id for item in covered],
+            "segment_starts": [item.segment_start for item in covered],
+            "segment_ends": [item.segment_end for item in covered],
+            "after_batches": [item.after_batch for item in covered],
+            "through_batches": [item.through_batch for item in covered],
+            "quantities": [item.quantity for item in covered],
+            "events": [item.events for item in covered],
+            "oldest": [item.oldest_event_time for item in covered],
+            "newest": [item.newest_event_time for item in covered],
+            "identifiers": [item.identifier for item in drafts],
+            "stripe_timestamps_ms": [item.stripe_timestamp_ms for item in drafts],
+            "bodies": [item.body for item in drafts],
+            "digests": [item.body_sha256 for item in drafts],
+            "halts": [item.halted_reason for item in drafts],
+        },
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _judge(connection: psycopg.Connection, *, everything: bool) -> None:
+    connection.execute(_sql("judge"), {"everything": everything})
+
+
+def _sql(name: str) -> bytes:
+    return queries.load("dispatch_cut")[name]
