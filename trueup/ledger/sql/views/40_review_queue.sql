@@ -1,0 +1,92 @@
+-- What a person has to decide: late usage, and events whose second payload differs. A case grows until it is decided.
+create view finance.review_queue as
+with item as (
+    select
+        'late' as kind,
+        e.customer,
+        e.meter,
+        e.source,
+        e.event_time,
+        e.arrival - e.event_time - m.billing_window_seconds * interval '1 second' as late_by,
+        e.billable_quantity as quantity,
+        b.recorded_at
+    from ledger.event e
+    join ledger.batch b on b.batch_id = e.batch_id
+    left join lateral (
+        -- The version that decided it is on the progress record that announced it.
+        select s.catalogue_version
+        from ledger.source_batch s
+        where s.source_partition = e.source_partition and s.first_offset <= e.source_offset
+        order by s.first_offset desc
+        limit 1
+    ) v on true
+    left join ledger.meter_version m on m.version = v.catalogue_version and m.meter = e.meter
+    where e.late
+    union all
+    select 'conflict', c.customer, c.meter, c.source, c.event_time, null, c.quantity, b.recorded_at
+    from ledger.conflict c
+    join ledger.batch b on b.batch_id = c.batch_id
+), grouped as (
+    select
+        i.kind,
+        i.customer,
+        i.meter,
+        i.source,
+        date_trunc('month', i.event_time, 'UTC') as period_start,
+        min(i.event_time) as first_event_time,
+        max(i.late_by) as late_by,
+        sum(i.quantity) as quantity,
+        count(*) as event_count,
+        min(i.recorded_at) as opened_at
+    from item i
+    group by i.kind, i.customer, i.meter, i.source, date_trunc('month', i.event_time, 'UTC')
+)
+select
+    -- Each part goes in with its length, so that no two cases share an id.
+    g.kind || '-' || left(encode(sha256(convert_to(
+        length(g.customer) || ':' || g.customer || length(g.meter) || ':' || g.meter || length(g.source) || ':' || g.source
+        || extract(epoch from g.period_start)::bigint, 'UTF8'
+    )), 'hex'), 24) as review_id,
+    g.kind,
+    g.customer as customer_id,
+    g.meter,
+    g.period_start,
+    g.first_event_time,
+    ceil(extract(epoch from g.late_by))::bigint as late_by,
+    ops.in_unit(g.quantity, coalesce(m.scale, 0)) as quantity,
+    null::bigint as amount_minor,
+    null::text as currency,
+    null::timestamptz as deadline,
+    'open' as status,
+    null::text as decision,
+    null::text as decided_by,
+    null::timestamptz as decided_at,
+    null::text as reason,
+    g.source,
+    g.quantity as quantity_smallest,
+    g.event_count,
+    (g.opened_at at time zone 'UTC')::date as booked_on
+from grouped g
+left join derived.meter m on m.meter = g.meter;
+
+comment on view finance.review_queue is 'Cases a person decides, one per customer, meter, period, kind and source. A case grows until it is decided.';
+comment on column finance.review_queue.review_id is 'Id of the case; the same for as long as the case grows.';
+comment on column finance.review_queue.kind is 'late (it came after the meter''s billing window) or conflict (an id that was recorded already came again with another content).';
+comment on column finance.review_queue.customer_id is 'Our id of the customer; of a conflict, as its second payload says.';
+comment on column finance.review_queue.meter is 'Meter of the catalogue; of a conflict, as its second payload says.';
+comment on column finance.review_queue.period_start is 'Start of the period the usage belongs to: the UTC calendar month of its event time while billing periods are not known.';
+comment on column finance.review_queue.first_event_time is 'Event time of the earliest usage in the case.';
+comment on column finance.review_queue.late_by is 'By how many seconds the latest comer missed its billing window; null for a conflict.';
+comment on column finance.review_queue.quantity is 'Quantity in the meter''s unit; of a conflict, what the second payloads claim, which counts nowhere.';
+comment on column finance.review_queue.amount_minor is 'What it is worth, in minor units of the currency; null where no price is known.';
+comment on column finance.review_queue.currency is 'ISO 4217 currency of the amount; null where no price is known.';
+comment on column finance.review_queue.deadline is 'Until when it can still reach its own invoice; null while the period is not known.';
+comment on column finance.review_queue.status is 'open or decided.';
+comment on column finance.review_queue.decision is 'What was decided; null while open.';
+comment on column finance.review_queue.decided_by is 'Who decided; null while open.';
+comment on column finance.review_queue.decided_at is 'When it was decided; null while open.';
+comment on column finance.review_queue.reason is 'The reason given with the decision; null while open.';
+comment on column finance.review_queue.source is 'Source of the events.';
+comment on column finance.review_queue.quantity_smallest is 'The quantity as an integer, in the meter''s smallest unit.';
+comment on column finance.review_queue.event_count is 'How many events are in the case.';
+comment on column finance.review_queue.booked_on is 'UTC day on which the case opened; never changes.';

@@ -1,0 +1,144 @@
+-- Checks of dispatch: what may follow what, and until when.
+
+create view derived.check_outcome_state_machine as
+with outcomes as (
+    select
+        o.intent_id,
+        count(*) filter (where o.final) as finals,
+        count(*) filter (
+            -- What an outcome may be: only these end an intent, and only under the lease that was in force.
+            where (o.final and (o.class not in ('ack', 'ack_duplicate', 'reject', 'zero', 'settled') or not o.posted or o.batch_id is null))
+                or (not o.final and o.posted and o.class in ('ack', 'ack_duplicate', 'reject', 'zero', 'settled'))
+                or (o.attempt_id is null) <> (o.class in ('zero', 'settled'))
+                or (o.attempt_id is not null and a.intent_id is distinct from o.intent_id)
+        ) as impossible,
+        max(o.batch_id) filter (where o.final) as final_batch_id,
+        max(o.class) filter (where o.final) as final_class,
+        max(o.recorded_at) filter (where o.final) as final_at
+    from ledger.outcome o
+    left join ledger.attempt a on a.attempt_id = o.attempt_id
+    group by o.intent_id
+), attempts as (
+    select a.intent_id, count(*) as attempts, max(a.number) as highest, min(a.started_at) as first_at, max(a.started_at) as last_at
+    from ledger.attempt a
+    group by a.intent_id
+), leaving as (
+    -- What left in_flight for an intent: in one batch, the final outcome's, to the account its class names.
+    select
+        p.intent_id,
+        min(p.batch_id) as first_batch_id,
+        max(p.batch_id) as last_batch_id,
+        sum(p.quantity) as quantity,
+        bool_or(p.to_account = 4) as acknowledged,
+        bool_or(p.to_account = 7) as rejected,
+        bool_or(p.to_account not in (4, 7)) as elsewhere
+    from ledger.posting p
+    where p.from_account = 3
+    group by p.intent_id
+), judged as (
+    select
+        i.intent_id,
+        i.quantity,
+        a.first_at,
+        o.finals,
+        coalesce(o.finals, 0) > 1
+        or coalesce(o.impossible, 0) > 0
+        or coalesce(a.highest <> a.attempts, false)
+        or coalesce(a.last_at > o.final_at, false)
+        or (o.final_class = 'zero' and (i.quantity <> 0 or a.attempts is not null))
+        or (coalesce(o.finals, 0) = 0 and l.intent_id is not null)
+        or (o.finals = 1 and i.quantity <> 0 and coalesce(l.quantity, 0) <> i.quantity)
+        or coalesce(l.first_batch_id <> o.final_batch_id or l.last_batch_id <> o.final_batch_id, false)
+        or (o.final_class in ('ack', 'ack_duplicate') and (l.rejected or l.elsewhere))
+        or (o.final_class = 'reject' and (l.acknowledged or l.elsewhere)) as wrong
+    from ledger.intent i
+    left join outcomes o on o.intent_id = i.intent_id
+    left join attempts a on a.intent_id = i.intent_id
+    left join leaving l on l.intent_id = i.intent_id
+)
+select
+    'outcome_state_machine' as check_name,
+    count(*) as evaluated,
+    count(*) filter (where j.wrong) as violations,
+    0::bigint as stale,
+    count(*) filter (where not coalesce(j.wrong, false) and coalesce(j.finals, 0) = 0 and j.first_at is not null) as pending,
+    min(j.first_at) filter (where not coalesce(j.wrong, false) and coalesce(j.finals, 0) = 0) as oldest_pending_at,
+    -- 20 h until sending stops, 2 h until summaries have settled, two reads, and a person's day.
+    172800::bigint as pending_limit_seconds,
+    (select max(o.recorded_at) from ledger.outcome o) as basis_as_of,
+    exists (select from ledger.posting p where p.from_account = 3) as required,
+    'Each intent: numbered attempts, at most one final outcome, nothing after it, and out of in_flight goes exactly what that outcome allows, in its own batch.' as meaning
+from judged j;
+
+create view derived.check_nothing_past_horizon as
+with attempts as (
+    select
+        a.intent_id,
+        a.started_at,
+        min(case when o.may_have_arrived is distinct from false then a.started_at end)
+            over (partition by a.intent_id order by a.number rows between unbounded preceding and 1 preceding) as at_risk_since
+    from ledger.attempt a
+    left join (
+        select o.attempt_id, bool_or(o.may_have_arrived) as may_have_arrived
+        from ledger.outcome o
+        where o.attempt_id is not null
+        group by o.attempt_id
+    ) o on o.attempt_id = a.attempt_id
+)
+select
+    'nothing_past_horizon' as check_name,
+    count(*) as evaluated,
+    count(*) filter (
+        where a.started_at > a.at_risk_since + interval '20 hours'
+            or a.started_at > i.stripe_timestamp + coalesce(m.horizon_seconds, 34 * 86400) * interval '1 second'
+    ) as violations,
+    0::bigint as stale,
+    0::bigint as pending,
+    null::timestamptz as oldest_pending_at,
+    null::bigint as pending_limit_seconds,
+    max(a.started_at) as basis_as_of,
+    exists (select from ledger.attempt) as required,
+    'No call was made more than 20 h after the first one for the same intent that may have arrived, nor for usage older than its meter''s horizon.' as meaning
+from attempts a
+join ledger.intent i on i.intent_id = a.intent_id
+join derived.subject s on s.subject_id = i.subject_id
+left join derived.meter m on m.meter = s.meter;
+
+create view derived.check_hours_equal_summaries as
+with hour as (
+    select
+        h.*,
+        h.touched_at as changed_at,
+        coalesce((select r.read_age_seconds from ops.reconciliation r), 172800) * interval '1 second' as read_age,
+        h.explanation in ('rejected', 'late_after_close', 'foreign_event', 'sent_twice', 'window_edge', 'unexplained') or not h.exact as wrong
+    from derived.lane_hour_explained h
+    where h.attempts > 0 or coalesce(h.stripe, 0) <> 0 or h.acknowledged <> 0
+), judged as (
+    select
+        h.*,
+        not h.wrong and (
+            -- Never read since the last answer, and that is longer ago than a round takes.
+            (h.read_at is null or h.read_at < h.changed_at) and h.changed_at + h.read_age < ops.now()
+            -- Stripe takes usage for 35 days back: until then somebody may still change the hour.
+            or h.read_at + h.read_age < ops.now() and h.hour_start + interval '35 days' > ops.now()
+        ) as stale
+    from hour h
+)
+select
+    'hours_equal_summaries' as check_name,
+    count(*) as evaluated,
+    count(*) filter (where j.wrong) as violations,
+    count(*) filter (where j.stale) as stale,
+    count(*) filter (
+        where not j.wrong and not coalesce(j.stale, false)
+            and (j.explanation <> 'agrees' or j.read_at is null or j.read_at < j.changed_at)
+    ) as pending,
+    min(coalesce(j.flying_since, j.changed_at)) filter (
+        where not j.wrong and not coalesce(j.stale, false)
+            and (j.explanation <> 'agrees' or j.read_at is null or j.read_at < j.changed_at)
+    ) as oldest_pending_at,
+    172800::bigint as pending_limit_seconds,
+    min(j.read_at) as basis_as_of,
+    exists (select from ledger.posting p where p.to_account = 4) as required,
+    'Per Stripe customer, Stripe meter and hour of the timestamp sent: what Stripe acknowledged = its summary, to the smallest unit. A figure of more than 15 digits is no proof.' as meaning
+from judged j;

@@ -1,0 +1,44 @@
+-- The seal: each captured batch's hash takes in all its rows and the hash of the batch before it.
+
+-- Runs as its owner: who reads the proof may read the ledger's functions and tables only through it.
+create function derived.broken_seals() returns bigint language sql stable security definer set search_path = pg_catalog as $$
+with capture as (
+    select s.source_partition, s.batch_id, min(s.first_offset) as first_offset
+    from ledger.source_batch s
+    group by s.source_partition, s.batch_id
+), link as (
+    select
+        c.source_partition,
+        c.batch_id,
+        b.chain_sha256,
+        lag(b.chain_sha256) over (partition by c.source_partition order by c.first_offset) as previous
+    from capture c
+    join ledger.batch b on b.batch_id = c.batch_id
+)
+select count(*)
+from link l
+where l.chain_sha256 is distinct from ledger.chain_link(l.previous, l.batch_id, l.source_partition)
+$$;
+
+create view derived.check_chain_sealed as
+with sealed as (
+    select count(*) as batches, max(b.recorded_at) as newest_at from ledger.batch b where b.kind = 'capture'
+), torn as (
+    -- Rows that name no batch, and batches of which no source record is left.
+    select
+        (select count(*) from ledger.source_batch s where not exists (select from ledger.batch b where b.batch_id = s.batch_id))
+        + (select count(*) from ledger.batch b where b.kind = 'capture'
+            and not exists (select from ledger.source_batch s where s.batch_id = b.batch_id)) as batches
+)
+select
+    'chain_sealed' as check_name,
+    sealed.batches as evaluated,
+    derived.broken_seals() + torn.batches as violations,
+    0::bigint as stale,
+    0::bigint as pending,
+    null::timestamptz as oldest_pending_at,
+    null::bigint as pending_limit_seconds,
+    sealed.newest_at as basis_as_of,
+    exists (select from ledger.event) as required,
+    'Each captured batch''s hash is that of the rows that stand there now and of the batch before it, so that nothing was changed, put in or taken out later.' as meaning
+from sealed, torn;
