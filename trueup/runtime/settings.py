@@ -76,6 +76,7 @@ class StreetSettings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: int = 0  # 0 takes any free port
     partitions: int = Field(default=12, ge=1)
+    confluent_schema_ids: dict[int, str] = Field(default_factory=dict)  # registry id → our schema, such as {"1": "usage_event"}
 
     @field_validator("kafka", mode="after")
     @classmethod

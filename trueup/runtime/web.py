@@ -51,6 +51,39 @@ def _health(ask: Callable[[], Health]) -> Answer:
     return _json(200 if health.ok else 503, asdict(health))
 
 
+class Pages:
+    """The four paths and their answers, whoever serves them."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        live: Callable[[], Health],
+        ready: Callable[[], Health],
+        activity: Callable[[], Activity],
+    ) -> None:
+        self._paths: dict[str, Callable[[], Answer]] = {
+            "/livez": lambda: _health(live),
+            "/readyz": lambda: _health(ready),
+            "/metrics": lambda: Answer(200, CONTENT_TYPE, registry.render()),
+            "/activity": lambda: _json(200, asdict(activity())),
+        }
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path that has an answer."""
+        return tuple(self._paths)
+
+    def answer(self, path: str) -> Answer:
+        """The answer to a GET of this path; a question that fails is an answer too, never a dropped connection."""
+        ask = self._paths.get(path.partition("?")[0])
+        if ask is None:
+            return _json(404, {"paths": sorted(self._paths)})
+        try:
+            return ask()
+        except Exception as error:  # whatever a probe raises means "not well", and the reason belongs in the answer
+            return _json(503, {"ok": False, "why": f"{type(error).__name__}: {error}"})
+
+
 class RoomServer:
     """Serves the four paths from a thread of its own; port 0 takes any free one."""
 
@@ -63,12 +96,7 @@ class RoomServer:
         activity: Callable[[], Activity],
         host: str = "127.0.0.1",
     ) -> None:
-        self._paths: dict[str, Callable[[], Answer]] = {
-            "/livez": lambda: _health(live),
-            "/readyz": lambda: _health(ready),
-            "/metrics": lambda: Answer(200, CONTENT_TYPE, registry.render()),
-            "/activity": lambda: _json(200, asdict(activity())),
-        }
+        self._pages = Pages(registry, live, ready, activity)
         self._server = ThreadingHTTPServer((host, port), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="web", daemon=True, kwargs={"poll_interval": 0.1})
@@ -89,14 +117,8 @@ class RoomServer:
         self._server.server_close()
 
     def answer(self, path: str) -> Answer:
-        """The answer to a GET of this path; a question that fails is an answer too, never a dropped connection."""
-        ask = self._paths.get(path.partition("?")[0])
-        if ask is None:
-            return _json(404, {"paths": sorted(self._paths)})
-        try:
-            return ask()
-        except Exception as error:  # whatever a probe raises means "not well", and the reason belongs in the answer
-            return _json(503, {"ok": False, "why": f"{type(error).__name__}: {error}"})
+        """The answer to a GET of this path."""
+        return self._pages.answer(path)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         room = self
