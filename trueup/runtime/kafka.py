@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from trueup.contracts.topics import LARGEST_PROGRESS_RECORD_BYTES, Topic
 from trueup.runtime.settings import SettingsError, StreetSettings
-
-if TYPE_CHECKING:
-    from trueup.contracts.topics import Topic
 
 Options = dict[str, str | int | float | bool]
 
@@ -100,6 +98,8 @@ def transactional_producer_options(settings: StreetSettings, transactional_id: s
         settings,
         {
             **_producer(settings),
+            # A progress record after a long standstill weighs several MiB; the broker's own limit per topic stays.
+            "message.max.bytes": LARGEST_PROGRESS_RECORD_BYTES,
             "transactional.id": f"{settings.topic_prefix}{transactional_id}",
             # An open transaction holds up every reader; after this the broker aborts a dead owner's.
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
@@ -117,7 +117,7 @@ def create_missing_topics(settings: StreetSettings, topics: Iterable[Topic]) -> 
     client = admin(settings)
     present = set(client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics)
     missing = [
-        NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=-1, config=dict(topic.settings))
+        NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=topic.replication_factor, config=dict(topic.settings))
         for topic in topics
         if topic.name not in present
     ]
