@@ -198,3 +198,9 @@ select
         else 'unexplained'
     end as explanation
 from beside b;
+
+-- Up to where each partition of the source topic is captured.
+create view derived.source_offset as
+select s.source_partition, max(s.next_offset) as next_offset
+from ledger.source_batch s
+group by s.source_partition;
