@@ -1,10 +1,6 @@
 -- name: identity
 select ops.database_identity(), ops.dispatch_armed();
 
--- name: record_deployment
-insert into ledger.deployment (stripe_account, livemode, recorded_at) values (%(account)s, %(livemode)s, ops.now())
-on conflict (only_row) do nothing;
-
 -- name: record
 insert into ledger.arming (action, customer, reason, acted_by, database_identity, lanes_compared, lanes_different, recorded_at)
 values (%(action)s, %(customer)s, %(reason)s, %(acted_by)s, ops.database_identity(), %(compared)s, %(different)s, ops.now());

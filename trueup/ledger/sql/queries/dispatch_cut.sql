@@ -261,6 +261,3 @@ where u.subject_id = g.subject_id and u.segment_start = g.segment_start;
 
 -- name: insert_batch
 insert into ledger.batch (batch_id, kind, writer, recorded_at) values (%(batch_id)s, %(kind)s, %(writer)s, ops.now());
-
--- name: deployment
-select d.stripe_account, d.livemode from ledger.deployment d;

@@ -10,9 +10,9 @@ import psycopg
 from psycopg.rows import class_row
 
 from trueup.contracts.quantities import summary_to_smallest
-from trueup.ledger.store import queries
+from trueup.ledger.store import deployment, queries
 from trueup.ledger.store.clock import now_ms
-from trueup.ledger.store.dispatch.cuts import Deployment, deployment
+from trueup.ledger.store.deployment import Deployment
 
 HOUR_MS = 3_600_000
 
@@ -112,7 +112,7 @@ def arm(
     outcome is unknown, unless told to accept them: sending then could bill twice.
     """
     account = reader.account()
-    held = deployment(connection)
+    held = deployment.held(connection)
     if held is not None and held != account:
         return ArmingReport(False, f"this ledger belongs to {held}, the key to {account}", 0, ())
     compared, differences = compare(connection, reader, customer)
@@ -121,9 +121,7 @@ def arm(
         why = f"{len(blocking)} of {compared} lanes: Stripe has more than was acknowledged, or an outcome is unknown"
         return ArmingReport(False, why, compared, differences)
     with connection.transaction():
-        connection.execute(_sql("record_deployment"), {"account": account.stripe_account, "livemode": account.livemode})
-        if deployment(connection) != account:
-            return ArmingReport(False, "this ledger was given to another account at the same moment", compared, differences)
+        deployment.record(connection, account)
         connection.execute(_sql("release_lanes"), {"stripe_customer": _stripe_customer(connection, customer)})
         _record(connection, "arm", customer, reason, by, compared, len(differences))
     return ArmingReport(True, "armed", compared, differences)
@@ -159,7 +157,7 @@ def status(connection: psycopg.Connection) -> DispatchStatus:
         armed=armed,
         why=_why(armed, identity, latest),
         database_identity=identity,
-        deployment=deployment(connection),
+        deployment=deployment.held(connection),
         paused_customers=tuple(str(row[0]) for row in connection.execute(_sql("paused_customers"))),
         halted_lanes=tuple(HaltedLane(*row) for row in connection.execute(_sql("halted_lanes"))),
         outbox=waiting,

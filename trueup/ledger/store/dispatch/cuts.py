@@ -35,14 +35,6 @@ class Cut:
     through_batch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """The one Stripe account and mode that this ledger serves."""
-
-    stripe_account: str
-    livemode: bool
-
-
 def state(connection: psycopg.Connection) -> State:
     """What there is to cut now."""
     with connection.cursor(row_factory=class_row(State)) as cursor:
@@ -56,12 +48,6 @@ def fresh_due_ms(connection: psycopg.Connection, after_batch: int) -> int | None
     """When the earliest posting to unsent behind the last cut is due; None when there is none."""
     row = connection.execute(_sql("fresh_due"), {"after": after_batch}).fetchone()
     return None if row is None or row[0] is None else int(row[0])
-
-
-def deployment(connection: psycopg.Connection) -> Deployment | None:
-    """The account and mode this ledger belongs to; None before it was armed for the first time."""
-    with connection.cursor(row_factory=class_row(Deployment)) as cursor:
-        return cursor.execute(_sql("deployment")).fetchone()
 
 
 def cut(connection: psycopg.Connection) -> Cut:

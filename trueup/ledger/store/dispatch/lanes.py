@@ -88,7 +88,7 @@ def _write_attempts(connection: psycopg.Connection, picks: list[Pick], holder: s
             "holder": holder,
         },
     ).fetchall()
-    attempts = dict(rows)
+    attempts: dict[int, int] = dict(rows)
     return [Call(pick, attempts[pick.intent_id], keys[pick.intent_id]) for pick in picks]
 
 

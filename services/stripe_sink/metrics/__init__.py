@@ -1,0 +1,1 @@
+"""What the sink room measures, each with the sentence an operator needs."""

@@ -1,0 +1,45 @@
+"""What dispatch measures."""
+
+from __future__ import annotations
+
+from trueup.runtime.metrics import Kind, Metric
+
+OUTBOX_PENDING = Metric(
+    Kind.GAUGE,
+    "outbox_pending",
+    "What waits on our side: segments not cut into intents yet (unsent), intents to be sent (in_flight), intents whose outcome "
+    "nobody knows yet (unknown).",
+    ("state",),
+)
+OUTBOX_OLDEST = Metric(Kind.GAUGE, "outbox_oldest_timestamp_seconds", "The oldest usage that waits in a state; absent when none does.", ("state",))
+DEADLINE = Metric(
+    Kind.GAUGE,
+    "deadline_timestamp_seconds",
+    "The earliest date after which what waits in a state can no longer be sent: 35 days after the usage, and for unknown outcomes "
+    "20 h after the first attempt that may have arrived (then it is settled by reading).",
+    ("state",),
+)
+STRIPE_CALLS = Metric(Kind.COUNTER, "stripe_calls_total", "Meter events sent to Stripe, by what the answer means.", ("outcome",))
+STRIPE_CALL_SECONDS = Metric(Kind.HISTOGRAM, "stripe_call_seconds", "How long Stripe took to answer a meter event.")
+LANES_HALTED = Metric(
+    Kind.GAUGE, "lanes_halted", "Lanes (Stripe customer and meter) that wait for a person: see `trueup stripe status`.", ("reason",)
+)
+DISPATCH_ARMED = Metric(
+    Kind.GAUGE, "dispatch_armed", "1 when this database may send usage to Stripe. A new or restored one is 0 until it is armed."
+)
+INTENTS_CUT = Metric(Kind.COUNTER, "intents_cut_total", "Intents written by the cutter.")
+DISPATCH_FAILURES = Metric(
+    Kind.COUNTER, "dispatch_failures_total", "Rounds of a dispatch thread that failed and are tried again.", ("thread",)
+)
+
+ALL = (
+    OUTBOX_PENDING,
+    OUTBOX_OLDEST,
+    DEADLINE,
+    STRIPE_CALLS,
+    STRIPE_CALL_SECONDS,
+    LANES_HALTED,
+    DISPATCH_ARMED,
+    INTENTS_CUT,
+    DISPATCH_FAILURES,
+)

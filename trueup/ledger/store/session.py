@@ -1,0 +1,54 @@
+"""One thread's way to the ledger: a connection that is opened when it is needed and thrown away when it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import psycopg
+
+from trueup.contracts.errors import Broken, Transient
+from trueup.ledger.store.connection import connect, is_retriable
+
+T = TypeVar("T")
+
+
+class Session:
+    """Runs work on a connection. Failures that may pass come out as Transient: the same work may be run again."""
+
+    def __init__(self, dsn: str, application_name: str, *, index_only: bool = False) -> None:
+        self._dsn = dsn
+        self._application_name = application_name
+        self._index_only = index_only
+        self._connection: psycopg.Connection | None = None
+
+    def run(self, work: Callable[[psycopg.Connection], T]) -> T:
+        """Run work; a refusal by a constraint is Broken, since only a false assumption can lead there."""
+        try:
+            return work(self._open())
+        except psycopg.Error as error:
+            if is_retriable(error):
+                self._drop_if_lost()
+                raise Transient(f"{type(error).__name__}: {error}") from error
+            self.close()
+            raise Broken(f"the ledger refused: {type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """Give the connection up."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._dsn, self._application_name)
+            if self._index_only:
+                # A young ledger has no statistics yet, and a planner without them reads whole tables for a handful of rows.
+                self._connection.execute("set enable_seqscan = off")
+        return self._connection
+
+    def _drop_if_lost(self) -> None:
+        """A lock that was not given in time leaves the connection as good as before; a lost line does not."""
+        connection = self._connection
+        if connection is not None and (connection.broken or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE):
+            self.close()
