@@ -64,7 +64,7 @@ def _long(body: bytes, at: int) -> tuple[int, int]:
         return (byte >> 1) ^ -(byte & 1), at + 1
     raw = byte & 0x7F
     shift = 7
-    last = at + _LARGEST_VARINT_BYTES
+    last = at + _LARGEST_VARINT_BYTES - 1
     while True:
         at += 1
         byte = body[at]

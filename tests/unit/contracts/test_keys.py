@@ -136,6 +136,6 @@ def test_intent_identifier_is_fit_for_stripe() -> None:
     """At most 100 characters of letters, digits and dashes, and another for each part that changes."""
     parts = ("acct_1", "cus_1", "input_tokens", 1_700_000_100_000, 5)
     others = [("acct_2", *parts[1:]), (*parts[:1], "cus_2", *parts[2:]), (*parts[:2], "x", *parts[3:]), (*parts[:3], 0, 5), (*parts[:4], 6)]
-    identifiers = {keys.intent_identifier(*each) for each in [parts, *others]}  # type: ignore[arg-type]
+    identifiers = {keys.intent_identifier(*each) for each in [parts, *others]}
     assert len(identifiers) == 6
     assert all(len(identifier) <= 100 and identifier.replace("-", "").isalnum() for identifier in identifiers)
