@@ -61,7 +61,10 @@ def parse(text: str) -> Catalogue:
 
 
 def check_succession(old: Catalogue, new: Catalogue) -> tuple[Fault, ...]:
-    """List what a new version may not change: unit, scale and aggregation of a meter, since rows in the ledger rest on them."""
+    """List what a new version may not change: unit, scale and aggregation of a meter, since rows in the ledger rest on them.
+
+    Ask it of every version there was, not of the newest alone: a meter may have been left out in between.
+    """
     faults = []
     for name, before in old.meters.items():
         after = new.meters.get(name)

@@ -46,6 +46,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 def read(text: str) -> Catalogue:
     """Read a catalogue's text; CatalogueError lists every fault."""
+    text = text.removeprefix("\ufeff")
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
