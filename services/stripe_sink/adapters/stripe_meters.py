@@ -44,9 +44,7 @@ class StripeMeters:
     def send(self, body: Mapping[str, object], idempotency_key: str) -> Answer:
         """Send one meter event, once. Never raises for what Stripe or the network did."""
         try:
-            received = self._client.v1.billing.meter_events.create(
-                cast(Any, dict(body)), {"idempotency_key": idempotency_key}
-            )
+            received = self._client.v1.billing.meter_events.create(cast(Any, dict(body)), {"idempotency_key": idempotency_key})
         except stripe.StripeError as error:
             return answer_of(error)
         last = received.last_response

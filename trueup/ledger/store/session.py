@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import psycopg
 
@@ -11,6 +11,8 @@ from trueup.contracts.errors import Broken, Transient
 from trueup.ledger.store.connection import connect, is_retriable
 
 T = TypeVar("T")
+# The shells pass connections on without knowing the driver.
+Connection: TypeAlias = psycopg.Connection
 
 
 class Session:

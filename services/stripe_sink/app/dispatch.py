@@ -1,0 +1,237 @@
+"""Dispatch: what the ledger owes to Stripe gets there once. Threads around rounds that are each safe to be cut off."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.stripe_sink.app.dispatch_cutter import Cutter
+from services.stripe_sink.app.dispatch_sender import Sender, SenderLimits
+from services.stripe_sink.app.dispatch_settler import Settler
+from services.stripe_sink.metrics.dispatch import (
+    DEADLINE,
+    DISPATCH_ARMED,
+    DISPATCH_FAILURES,
+    LANES_HALTED,
+    OUTBOX_OLDEST,
+    OUTBOX_PENDING,
+)
+from services.stripe_sink.ports.stripe import MeterCalls
+from trueup.contracts.errors import Broken, Transient
+from trueup.ledger.store import deployment
+from trueup.ledger.store.dispatch import arming, cuts, lanes, settlements
+from trueup.ledger.store.session import Connection, Session
+from trueup.runtime import log
+from trueup.runtime.loop import Stop
+from trueup.runtime.metrics import Registry
+from trueup.runtime.web import Activity, Health
+
+HORIZON_MS = 20 * 3_600_000
+AFTER_FAILURE_SECONDS = 0.5
+STATES = ("unsent", "in_flight", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchLimits:
+    """How many senders, how much each takes, and how often what is due is looked for."""
+
+    senders: int = 4
+    look_seconds: float = 0.1
+    measure_seconds: float = 5.0
+    sender: SenderLimits = field(default_factory=SenderLimits)
+
+
+@dataclass(slots=True)
+class _Thread:
+    """A thread that takes rounds, and the bell that ends its sleep."""
+
+    name: str
+    step: Callable[[], int]
+    sleep_seconds: float
+    bell: threading.Event
+    thread: threading.Thread | None = None
+
+
+class Dispatch:
+    """The dispatch half of the sink. `start` returns at once; `stop` lets calls under way be answered and stored."""
+
+    def __init__(self, dsn: str, room: str, meters: MeterCalls, registry: Registry, limits: DispatchLimits | None = None) -> None:
+        self._limits = limits or DispatchLimits()
+        if self._limits.sender.lease_seconds < meters.longest_call_seconds:
+            raise Broken("a lease must outlast the longest call")
+        self._dsn = dsn
+        # Two processes of one name must not be taken for each other in what is written down.
+        self._holder = f"{room}/{os.getpid()}"
+        self._registry = registry
+        self._stop = Stop()
+        self._log = log.get("dispatch")
+        self._work = 0
+        self._work_lock = threading.Lock()
+        self._broken: str | None = None
+        self._held: deployment.Deployment | None = None
+        self._sessions: list[Session] = []
+        self._asking = threading.Lock()
+        self._asking_session = self._session("activity")
+        self._senders = [
+            Sender(self._session(name), meters, f"{self._holder}/{name}", self._livemode, self._limits.sender, registry, self._stop)
+            for name in (f"send-{number}" for number in range(1, self._limits.senders + 1))
+        ]
+        self._threads = self._plan(meters)
+
+    def start(self) -> None:
+        """Begin; nothing is sent before the database is armed."""
+        for item in self._threads:
+            item.thread = threading.Thread(target=self._run, args=(item,), name=f"dispatch-{item.name}", daemon=True)
+            item.thread.start()
+
+    def stop(self) -> None:
+        """Start no more calls, store what was answered, and end."""
+        self._stop.ask()
+        for item in self._threads:
+            item.bell.set()
+        for item in self._threads:
+            if item.thread is not None:
+                item.thread.join()
+        for session in self._sessions:
+            session.close()
+
+    def health(self) -> Health:
+        """Whether dispatch can do its work. Lanes that halted are another matter: see the metric and `stripe status`."""
+        if self._broken is not None:
+            return Health(False, self._broken)
+        halted = self._halted()
+        if halted is not None:
+            return Health(False, f"Stripe's answer stopped this sink: {halted}; mend it and start the room again")
+        dead = [item.name for item in self._threads if item.thread is None or not item.thread.is_alive()]
+        return Health(not dead, f"threads ended: {', '.join(dead)}" if dead else "dispatching")
+
+    def activity(self) -> Activity:
+        """What is due now or later, from the ledger itself, so that it is right for all sinks together."""
+        if self._broken is not None or self._halted() is not None:
+            return Activity(True, self._work, None, (), f"stopped: {self._broken or self._halted()}")
+        with self._asking:
+            try:
+                return self._asking_session.run(self._look)
+            except Transient as away:
+                return Activity(False, self._work, None, (), f"the ledger does not answer: {away}")
+
+    def _look(self, connection: Connection) -> Activity:
+        state = cuts.state(connection)
+        if not state.armed:
+            return Activity(True, self._work, None, (), "disarmed")
+        fresh = cuts.fresh_due_ms(connection, state.discovered_through) if state.newest_batch > state.discovered_through else None
+        work = lanes.work(connection)
+        hours = settlements.hours(connection) if work.to_settle else []
+        dues = [due for due in (state.next_due_ms, fresh, *(hour.due_ms for hour in hours)) if due is not None]
+        why = "idle"
+        if not state.judged or any(due <= state.now_ms for due in dues):
+            why = "something is due"
+        elif work.to_send:
+            why = f"{work.to_send} intents to send"
+        if why != "idle":
+            for item in self._threads:
+                item.bell.set()
+        if work.oldest_risk_ms is not None and work.oldest_risk_ms + HORIZON_MS > state.now_ms:
+            dues.append(work.oldest_risk_ms + HORIZON_MS)
+        return Activity(why == "idle", self._work, min(dues, default=None), (), why)
+
+    def _plan(self, meters: MeterCalls) -> list[_Thread]:
+        cutter = Cutter(self._session("cut", index_only=True), f"{self._holder}/cut", self._registry)
+        settler = Settler(self._session("settle"), meters, f"{self._holder}/settle")
+        measuring = self._session("measure")
+        look = self._limits.look_seconds
+        return [
+            _Thread("cut", lambda: self._after_cutting(cutter.step()), look, threading.Event()),
+            _Thread("settle", settler.step, max(look, 1.0), threading.Event()),
+            _Thread("measure", lambda: measuring.run(self._measure), self._limits.measure_seconds, threading.Event()),
+            *(
+                _Thread(f"send-{number}", self._unless_halted(sender), look, threading.Event())
+                for number, sender in enumerate(self._senders, 1)
+            ),
+        ]
+
+    def _after_cutting(self, made: int) -> int:
+        """New intents are sent at once, not at the senders' next look."""
+        if made:
+            for item in self._threads:
+                if item.name.startswith("send"):
+                    item.bell.set()
+        return made
+
+    def _unless_halted(self, sender: Sender) -> Callable[[], int]:
+        return lambda: 0 if self._halted() is not None else sender.step()
+
+    def _run(self, item: _Thread) -> None:
+        while not self._stop:
+            done = self._round(item)
+            if not done and not self._stop:
+                item.bell.wait(item.sleep_seconds)
+                item.bell.clear()
+
+    def _round(self, item: _Thread) -> int:
+        """One round. A failure that may pass is tried again; a broken invariant stops dispatch, and only dispatch."""
+        if self._broken is not None:
+            return 0
+        try:
+            done = item.step()
+        except Transient as away:
+            self._failed(item, away)
+            return 0
+        except Broken as broken:
+            self._broken = str(broken)
+            self._log.critical("dispatch stopped", thread=item.name, why=self._broken)
+            return 0
+        except Exception as error:  # a bug in one round must not end the thread in silence; it is counted, logged and tried again
+            self._log.exception("round failed", thread=item.name)
+            self._failed(item, error)
+            return 0
+        if done:
+            with self._work_lock:
+                self._work += done
+        return done
+
+    def _failed(self, item: _Thread, error: Exception) -> None:
+        self._registry.increase(DISPATCH_FAILURES, thread=item.name)
+        self._log.warning("round again", thread=item.name, why=f"{type(error).__name__}: {error}")
+        self._stop.wait(AFTER_FAILURE_SECONDS)
+
+    def _measure(self, connection: Connection) -> int:
+        self._registry.set(DISPATCH_ARMED, cuts.state(connection).armed)
+        waiting = {item.state: item for item in arming.outbox(connection)}
+        self._registry.clear(OUTBOX_OLDEST)
+        self._registry.clear(DEADLINE)
+        for name in STATES:
+            found = waiting.get(name)
+            self._registry.set(OUTBOX_PENDING, found.items if found else 0, state=name)
+            if found and found.oldest_ms is not None and found.deadline_ms is not None:
+                self._registry.set(OUTBOX_OLDEST, found.oldest_ms / 1_000, state=name)
+                self._registry.set(DEADLINE, found.deadline_ms / 1_000, state=name)
+        self._registry.clear(LANES_HALTED)
+        for reason, count in arming.halted_counts(connection).items():
+            self._registry.set(LANES_HALTED, count, reason=reason)
+        if self._halted() is not None:
+            self._registry.set(LANES_HALTED, 1, reason=f"sink_{self._halted()}")
+        return 0
+
+    def _halted(self) -> str | None:
+        return next((sender.halted for sender in self._senders if sender.halted is not None), None)
+
+    def _livemode(self) -> bool:
+        """The mode of the deployment. It was recorded before the first intent, and never changes."""
+        if self._held is None:
+            self._held = self._asking_livemode()
+        return self._held.livemode
+
+    def _asking_livemode(self) -> deployment.Deployment:
+        with self._asking:
+            held = self._asking_session.run(deployment.held)
+        if held is None:
+            raise Broken("there are intents, but the ledger does not say for which Stripe account")
+        return held
+
+    def _session(self, name: str, *, index_only: bool = False) -> Session:
+        session = Session(self._dsn, f"trueup-{self._holder}/{name}", index_only=index_only)
+        self._sessions.append(session)
+        return session

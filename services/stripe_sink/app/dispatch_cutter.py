@@ -1,0 +1,85 @@
+"""The cutter's rounds: look, cut under the barrier when it is worth it, make intents of what is due."""
+
+from __future__ import annotations
+
+import time
+
+from services.stripe_sink.core.dispatch_intent import draft
+from services.stripe_sink.core.dispatch_wait import should_cut
+from services.stripe_sink.metrics.dispatch import INTENTS_CUT
+from trueup.contracts.errors import Broken
+from trueup.ledger.store import deployment
+from trueup.ledger.store.dispatch import cuts
+from trueup.ledger.store.session import Connection, Session
+from trueup.runtime.metrics import Registry
+
+MOST_INTENTS_AT_ONCE = 500
+# Waiting segments are judged again this often, for mappings that were numbered before but committed after the last judgement.
+BETWEEN_JUDGEMENTS_SECONDS = 2.0
+
+
+class Cutter:
+    """One round at a time; several sinks may run one each."""
+
+    def __init__(self, session: Session, writer: str, registry: Registry) -> None:
+        self._session = session
+        self._writer = writer
+        self._registry = registry
+        self._account: str | None = None
+        self._cut_at_seconds = 0.0
+        self._judged_at_seconds = 0.0
+
+    def step(self) -> int:
+        """Do what is due; says how many intents were made."""
+        return self._session.run(self._round)
+
+    def _round(self, connection: Connection) -> int:
+        state = cuts.state(connection)
+        if not state.armed:
+            return 0
+        self._judge(connection, state)
+        self._cut(connection, state)
+        made = 0
+        while covered := self._make_intents(connection, state.now_ms):
+            made += covered
+        if made:
+            self._registry.increase(INTENTS_CUT, made)
+        return made
+
+    def _judge(self, connection: Connection, state: cuts.State) -> None:
+        now_seconds = time.monotonic()
+        if not state.judged:
+            cuts.judge(connection)
+        elif now_seconds - self._judged_at_seconds > BETWEEN_JUDGEMENTS_SECONDS:
+            cuts.judge_waiting(connection)
+            self._judged_at_seconds = now_seconds
+
+    def _cut(self, connection: Connection, state: cuts.State) -> None:
+        if state.newest_batch <= state.discovered_through:
+            return
+        now_seconds = time.monotonic()
+        if should_cut(
+            newest_batch=state.newest_batch,
+            discovered_through=state.discovered_through,
+            fresh_due_ms=cuts.fresh_due_ms(connection, state.discovered_through),
+            now_ms=state.now_ms,
+            seconds_since_cut=now_seconds - self._cut_at_seconds,
+        ):
+            self._cut_at_seconds = now_seconds
+            cuts.discover(connection, cuts.cut(connection))
+
+    def _make_intents(self, connection: Connection, now_ms: int) -> int:
+        covered = cuts.coverages(connection, MOST_INTENTS_AT_ONCE)
+        if not covered:
+            return 0
+        account = self._stripe_account(connection)
+        drafts = [draft(item, stripe_account=account, now_ms=now_ms) for item in covered if item.events]
+        return cuts.make_intents(connection, drafts, [item for item in covered if not item.events], self._writer)
+
+    def _stripe_account(self, connection: Connection) -> str:
+        if self._account is None:
+            held = deployment.held(connection)
+            if held is None:
+                raise Broken("dispatch is armed, but the ledger does not say for which Stripe account")
+            self._account = held.stripe_account
+        return self._account
