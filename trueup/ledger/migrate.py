@@ -7,6 +7,7 @@ it is made anew every time, in the same transaction, so that a reader sees eithe
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 
 import psycopg
@@ -18,12 +19,15 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from trueup.contracts.errors import Broken, Transient
+from trueup.ledger.store import queries
 
 SQL = Path(__file__).parent / "sql"
 LOCK_TIMEOUT_SECONDS = 20
 # Roles belong to the whole cluster: two databases that migrate at once may touch the same one.
 _ROLE_RACES = (errors.DuplicateObject, errors.UniqueViolation, errors.InternalError_, errors.DeadlockDetected)
 _ROLE_ATTEMPTS = 20
+# Alembic keeps the run in hand in module globals.
+_one_run_a_process = threading.Lock()
 
 
 def migrate(dsn: str) -> None:
@@ -40,7 +44,8 @@ def migrate(dsn: str) -> None:
         _run(driver, _read("standing/10_begin.sql"))
         config = _config()
         config.attributes["connection"] = alchemy
-        command.upgrade(config, "head")
+        with _one_run_a_process:
+            command.upgrade(config, "head")
         for text in _standing():
             _run(driver, text)
         _refuse_unguarded_tables(driver)
@@ -49,7 +54,8 @@ def migrate(dsn: str) -> None:
 def script() -> str:
     """Everything `migrate` does to an empty database, as SQL for a DBA who runs it with psql in one transaction."""
     output = io.StringIO()
-    command.upgrade(_config(output), "head", sql=True)
+    with _one_run_a_process:
+        command.upgrade(_config(output), "head", sql=True)
     parts = ["begin;", _read("standing/00_roles.sql"), _read("standing/10_begin.sql"), output.getvalue(), *_standing(), "commit;"]
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
@@ -94,8 +100,6 @@ def _standing() -> list[str]:
 
 def _refuse_unguarded_tables(connection: psycopg.Connection) -> None:
     """A table of schema ledger without its append-only triggers is a hole in the books."""
-    from trueup.ledger.store import queries
-
     unguarded = [row[0] for row in connection.execute(queries.load("guards")["unguarded_tables"])]
     if unguarded:
         raise Broken(f"tables of schema ledger without append-only triggers: {', '.join(unguarded)}")

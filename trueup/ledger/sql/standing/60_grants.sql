@@ -14,16 +14,3 @@ grant execute on all functions in schema ops to trueup_writer, finance_ro, usage
 grant execute on all functions in schema ledger to trueup_writer;
 
 reset role;
--- Kept per database, not per role: altering one role from two databases at once would fail.
-do $$
-declare
-    reader text;
-begin
-    execute format('alter role trueup_writer in database %I set search_path = pg_catalog', current_database());
-    foreach reader in array array['finance_ro', 'usage_ro'] loop
-        execute format('alter role %I in database %I set search_path = finance, pg_catalog', reader, current_database());
-        execute format('alter role %I in database %I set default_transaction_read_only = on', reader, current_database());
-        execute format('alter role %I in database %I set statement_timeout = %L', reader, current_database(), '60s');
-        execute format('alter role %I in database %I set idle_in_transaction_session_timeout = %L', reader, current_database(), '60s');
-    end loop;
-end $$;
