@@ -1,0 +1,17 @@
+-- name: page
+-- Refused deliveries, newest first.
+select
+    r.source_partition, r.source_offset, r.arrival, r.reason, r.field, r.detail, r.source, r.id as event_id, r.customer, r.meter,
+    r.quantity::text as quantity, r.record_bytes, r.record_sha256
+from ledger.refusal r
+where (%(reason)s::text is null or r.reason = %(reason)s) and (%(customer)s::text is null or r.customer = %(customer)s)
+order by r.arrival desc, r.source_partition, r.source_offset desc
+limit %(most)s;
+
+-- name: one
+-- A refused delivery with its bytes, where the ledger keeps them.
+select
+    r.source_partition, r.source_offset, r.arrival, r.reason, r.field, r.detail, r.source, r.id as event_id, r.customer, r.meter,
+    r.quantity::text as quantity, r.record_bytes, r.record_sha256, r.rejected_offset, r.record
+from ledger.refusal r
+where r.source_partition = %(partition)s and r.source_offset = %(offset)s;
