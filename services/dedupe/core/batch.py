@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.dedupe.core.memory import HASH_BITS, HASH_MASK, Partition, forgotten_hour, pack
 from services.dedupe.core.records import Output, Record, Route, foreign_headers
 from services.dedupe.core.refusals import envelope_refusal, event_refusal
-from services.dedupe.core.rejected import rejected
+from services.dedupe.core.rejected import kept, rejected
 from trueup.contracts.catalogue import Meter, Timeline
 from trueup.contracts.codec import Decoder
 from trueup.contracts.errors import Broken
@@ -88,7 +88,8 @@ class _Batch:
             # All records of one produce request share an append time, so this happens far less often than once an event.
             self._move_to(record.arrival_ms)
         if isinstance(read, Refusal):
-            self._refuse(record, read, bytes_identity(record.value), 0)
+            # Of what is kept, not of what came: capture adds up the same from the rejected topic.
+            self._refuse(record, read, bytes_identity(kept(record.value)), 0)
             return
         refusal = envelope_refusal(record) or event_refusal(read, record.arrival_ms, self._meters)
         if refusal is not None:

@@ -33,15 +33,19 @@ STAGE = b"VALUE_CONVERTER"
 """The name that Kafka Connect gives to this stage; tools filter by it."""
 
 
+def kept(value: bytes | None) -> bytes | None:
+    """As much of a value as its topic can hold."""
+    return value if value is None or len(value) <= MAX_KEPT_BYTES else value[:MAX_KEPT_BYTES]
+
+
 def rejected(record: Record, refusal: Refusal, topic: str, partition: int) -> Output:
     """The record to write: original key, bytes and headers, as far as the topic can hold them."""
-    value = record.value
+    value = kept(record.value)
     heavy = envelope_bytes(record) > MAX_ENVELOPE_BYTES
     headers = () if heavy else foreign_headers(record.headers)
     reasons = _reasons(record, refusal, topic, partition)
-    if value is not None and len(value) > MAX_KEPT_BYTES:
-        reasons = (*reasons, (HEADER_TRUNCATED, b"%d" % len(value)))
-        value = value[:MAX_KEPT_BYTES]
+    if record.value is not None and len(record.value) > MAX_KEPT_BYTES:
+        reasons = (*reasons, (HEADER_TRUNCATED, b"%d" % len(record.value)))
     return Output(Route.REJECTED, None if heavy else record.key, value, headers + reasons)
 
 

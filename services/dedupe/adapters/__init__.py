@@ -1,0 +1,1 @@
+"""The real ports: confluent-kafka clients, one file for each port."""

@@ -1,0 +1,79 @@
+"""The progress topic, read back when partitions are gained."""
+
+from __future__ import annotations
+
+import time
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from services.dedupe.adapters.answers import offset_of
+from services.dedupe.adapters.ends import KafkaEnds
+from services.dedupe.config import GROUP, Settings
+from trueup.contracts.codec import decode_progress
+from trueup.contracts.errors import Broken, Poison
+from trueup.contracts.progress import ProgressRecord
+from trueup.runtime.kafka import client_options
+
+
+class KafkaBooks:
+    """A consumer without a group. It sees committed records only, and knows when an open transaction hides more."""
+
+    def __init__(self, settings: Settings, topic: str, ends: KafkaEnds) -> None:
+        """Make the client; it fetches only inside `read`."""
+        self._topic = topic
+        self._ends = ends
+        self._consumer = Consumer(
+            {
+                **client_options(settings),
+                "group.id": f"{settings.topic_prefix}{GROUP}.books",  # never joined: the client insists on a name
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                # What retention deletes while it is being read is too old to matter.
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 10,
+            }
+        )
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """First offset kept and the offset behind the last."""
+        return self._ends.bounds_of(self._topic, partition)
+
+    def read(self, partition: int, first: int, last: int, wait_seconds: float) -> list[ProgressRecord] | None:
+        """The committed records in [first, last); None when not all of it could be seen in this time."""
+        give_up_at = time.monotonic() + wait_seconds
+        found: list[ProgressRecord] = []
+        self._consumer.assign([TopicPartition(self._topic, partition, first)])
+        try:
+            while time.monotonic() < give_up_at:
+                for message in self._consumer.consume(500, 0.1):
+                    reached = self._take(message, last, found)
+                    if reached >= last:
+                        return found
+            return None
+        finally:
+            self._consumer.unassign()
+
+    def _take(self, message: Message, last: int, found: list[ProgressRecord]) -> int:
+        """Keeps a record of the range and says up to which offset everything has been seen."""
+        error = message.error()
+        if error is None:
+            if offset_of(message) < last:
+                found.append(self._decoded(message))
+            return offset_of(message) + 1
+        if error.code() == KafkaError._PARTITION_EOF:
+            # Under read_committed the end is where the first open transaction begins.
+            return offset_of(message)
+        if error.fatal():
+            raise KafkaException(error)
+        return -1
+
+    def _decoded(self, message: Message) -> ProgressRecord:
+        try:
+            return decode_progress(message.value() or b"")
+        except Poison as poison:
+            raise Broken(f"{self._topic} {message.partition()}:{offset_of(message)}: {poison}") from poison
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._consumer.close()

@@ -1,0 +1,67 @@
+"""From gained partitions to their memory: the committed offset first, then the progress records that lead to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from services.dedupe.core.memory import Partition
+from services.dedupe.core.restore import chain_up_to, reaches_back, rebuilt
+from services.dedupe.ports import Books, Ends, Source
+from trueup.contracts.errors import Transient
+from trueup.contracts.progress import ProgressRecord
+
+ASK_SECONDS = 2.0
+FIRST_PAGE = 256
+"""Offsets of the progress topic read at first; each older page is twice as long."""
+
+
+class Restorer:
+    """Rebuilds memories. `again` is called before a question is repeated; it raises when the room was asked to stop."""
+
+    def __init__(self, source: Source, books: Books, ends: Ends, again: Callable[[], None]) -> None:
+        """Hold the ports."""
+        self._source = source
+        self._books = books
+        self._ends = ends
+        self._again = again
+
+    def restore(self, partitions: Sequence[int]) -> dict[int, Partition]:
+        """The memories of these partitions, each true up to where the group stands.
+
+        The committed offsets are asked for first. While an old owner's transaction is open there is no answer; once there is
+        one, that owner's generation is over and nothing of it can be committed any more.
+        """
+        committed = None
+        while partitions and committed is None:
+            committed = self._source.committed(partitions, ASK_SECONDS)
+            if committed is None:
+                self._again()
+        return {partition: self._restored(partition, (committed or {})[partition]) for partition in partitions}
+
+    def _restored(self, partition: int, committed: int | None) -> Partition:
+        log_start, _ = self._patiently(lambda: self._ends.bounds(partition))
+        low, first = self._patiently(lambda: self._books.bounds(partition))
+        read: list[ProgressRecord] = []
+        page = FIRST_PAGE
+        while first > low:
+            older = max(low, first - page)
+            read = self._page(partition, older, first) + read
+            first, page = older, page * 2
+            stands_at = committed if committed is not None or not read else read[-1].next_offset
+            if stands_at is not None and reaches_back(chain_up_to(read, stands_at)):
+                break
+        return rebuilt(partition, committed, log_start, read)
+
+    def _page(self, partition: int, first: int, last: int) -> list[ProgressRecord]:
+        while True:
+            found = self._books.read(partition, first, last, ASK_SECONDS)
+            if found is not None:
+                return found
+            self._again()
+
+    def _patiently(self, ask: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+        while True:
+            try:
+                return ask()
+            except Transient:
+                self._again()

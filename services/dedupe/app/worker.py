@@ -1,0 +1,162 @@
+"""The process: a Faust worker as host, with the stream in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import faust
+from faust.app.base import BootStrategy
+from faust.web import Request, Response, View
+from mode import Service
+
+from services.dedupe import metrics
+from services.dedupe.adapters.books import KafkaBooks
+from services.dedupe.adapters.catalogue import KafkaCatalogue
+from services.dedupe.adapters.ends import KafkaEnds
+from services.dedupe.adapters.source import KafkaSource
+from services.dedupe.adapters.topics import check_topics
+from services.dedupe.adapters.transaction import KafkaTransaction
+from services.dedupe.app.standing import Board, activity
+from services.dedupe.app.stream import Ports, Stopping, Stream
+from services.dedupe.config import Settings
+from services.dedupe.ports import TransactionPort
+from trueup.contracts.codec import Decoder
+from trueup.contracts.errors import Broken
+from trueup.contracts.topics import TopicNames
+from trueup.runtime import log
+from trueup.runtime.clock import clock_from
+from trueup.runtime.loop import CRASHED, HALTED, Stop, run
+from trueup.runtime.web import Pages
+
+MakeTransaction = Callable[[Settings, TopicNames], TransactionPort]
+
+
+class _WebOnly(BootStrategy):
+    """Faust's own Kafka clients stay unborn: its per-event path and its transactions are what this room does without."""
+
+    enable_kafka = False
+
+
+class _Host(faust.App):
+    """Faust without tables, and so without a data folder."""
+
+    BootStrategy = _WebOnly
+    # A worker without agents crashes unless it is told that it only produces.
+    producer_only = True
+
+    def _create_directories(self) -> None:
+        """There is nothing to keep: the durable copy of the memory is the progress topic."""
+
+
+class _StreamService(Service):
+    """Starts and stops the stream's thread with the worker."""
+
+    def __init__(self, body: Callable[[], None], stop: Stop) -> None:
+        super().__init__()
+        # The thread's log lines carry the room's name too.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(body,), name="stream", daemon=True)
+        self._stop_asked = stop
+
+    async def on_start(self) -> None:
+        """Begins to read."""
+        self._thread.start()
+
+    async def on_stop(self) -> None:
+        """Ends after the batch in hand."""
+        self._stop_asked.ask()
+        await asyncio.to_thread(self._thread.join)
+
+
+def host(settings: Settings, pages: Pages, service: Service) -> faust.App:
+    """The Faust app: a web server for the room's pages, and the stream."""
+    app = _Host(
+        "trueup.dedupe",
+        web_bind=settings.http_host,
+        web_host=settings.http_host,
+        web_port=settings.http_port,
+        web_tables_enabled=False,
+        web_router_enabled=False,
+        web_stats_enabled=False,
+        web_graph_enabled=False,
+        web_metrics_enabled=False,
+        # `log.configure` has the root logger already.
+        worker_redirect_stdouts=False,
+        logging_config=None,
+    )
+    for path in pages.paths:
+        _serve(app, path, pages)
+
+    async def start_stream() -> None:
+        await app.add_runtime_dependency(service)
+
+    app.task(start_stream)
+    return app
+
+
+def _serve(app: faust.App, path: str, pages: Pages) -> None:
+    async def get(view: View, request: Request) -> Response:
+        # Some answers ask the broker first; the event loop goes on meanwhile.
+        answer = await asyncio.to_thread(pages.answer, path)
+        return view.bytes(answer.body, content_type=answer.content_type.partition(";")[0], status=answer.status)
+
+    app.page(path, name=path.strip("/"))(get)
+
+
+def serve(settings: Settings, make_transaction: MakeTransaction = KafkaTransaction) -> None:
+    """Runs the room until it is asked to stop. Tests that stop it at a point of a transaction hand in their own port for that."""
+    settings.require("kafka_bootstrap", "room", "http_port")
+    log.configure(settings.room)
+    names = TopicNames(settings.topic_prefix)
+    registry = metrics.registry(names.usage_events, settings.partitions, settings.room)
+    board, stop = Board(), Stop()
+    ends = KafkaEnds(settings, names.usage_events)
+    pages = Pages(registry, board.live, board.ready, activity(board, ends))
+
+    def stream() -> None:
+        simulated = clock_from(settings.clock).simulated
+        check_topics(settings, names, simulated)
+        with ExitStack() as closing:
+            own_ends = KafkaEnds(settings, names.usage_events)
+            books = KafkaBooks(settings, names.progress, own_ends)
+            catalogue = KafkaCatalogue(settings, names.catalogue, own_ends)
+            source = KafkaSource(settings, names.usage_events, simulated)
+            for client in (own_ends, books, catalogue, source):
+                closing.callback(client.close)
+            ports = Ports(source, make_transaction(settings, names), books, catalogue, own_ends)
+            decoder = Decoder(settings.confluent_schema_ids)
+            reading = Stream(ports, decoder, names.usage_events, settings.batch_records, registry, board, stop)
+            reading.join()
+            run(reading.step, stop=stop)
+
+    service = _StreamService(lambda: _guarded(settings.room, stream, stop), stop)
+    worker = faust.Worker(host(settings, pages, service), loglevel="INFO", quiet=True, override_logging=False, redirect_stdouts=False)
+    # Faust would write terminal codes to stdout, and a line for each part that starts and stops.
+    worker.spinner = None
+    for chatty in ("faust", "mode"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    worker.execute_from_commandline()
+
+
+def _guarded(room: str, body: Callable[[], None], stop: Stop) -> None:
+    """Faust sees nothing of an exception in a thread, so a failure ends the process from here."""
+    lines = log.get(room)
+    try:
+        body()
+    except Stopping:
+        lines.info("stopped while waiting")
+    except Broken as broken:
+        lines.critical(str(broken), halted=True)
+        os._exit(HALTED)
+    except BaseException as error:
+        lines.exception(f"{type(error).__name__}: {error}")
+        os._exit(CRASHED)
+    if not stop:
+        lines.critical("the stream ended without being asked to")
+        os._exit(CRASHED)

@@ -1,0 +1,27 @@
+"""What the dedupe room reads from its environment."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from trueup.runtime.settings import StreetSettings
+
+GROUP = "trueup.dedupe"
+"""The consumer group of all workers of this room."""
+
+TRANSACTION_TIMEOUT_MS = 10_000
+"""A stopped worker's open transaction holds up the next owner for this long, and up to 10 s more: the broker looks every 10 s."""
+
+MAX_BATCH_RECORDS = 5_000
+"""Id sums and capture's own batches are sized for no more than this."""
+
+
+class Settings(StreetSettings):
+    """The street's settings and this room's own."""
+
+    table: ClassVar[str | None] = "dedupe"
+
+    batch_records: int = Field(default=MAX_BATCH_RECORDS, ge=1, le=MAX_BATCH_RECORDS)
+    """A batch is decided and committed when it has this many records, or when the next ones take too long to come."""
