@@ -10,8 +10,9 @@ from decimal import Decimal
 import psycopg
 from psycopg.rows import class_row
 
-from trueup.ledger.store import queries
+from trueup.ledger.store import plans, queries
 from trueup.ledger.store.instants import instant
+from trueup.ledger.store.plans import PlanFact
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +148,29 @@ def billed_customers(connection: psycopg.Connection, customer: str | None = None
         return cursor.execute(_sql("customers"), {"customer": customer}).fetchall()
 
 
-def store_subscription_read(connection: psycopg.Connection, stripe_customer: str, subscription_ids: Sequence[str], read_at_ms: int) -> None:
-    """Keep that a customer's subscriptions were read, and which there are."""
-    given = {"stripe_customer": stripe_customer, "subscription_ids": list(subscription_ids), "read_at": instant(read_at_ms)}
-    connection.execute(_sql("store_subscription_read"), given)
+def store_subscriptions(
+    connection: psycopg.Connection,
+    billed: BilledCustomer,
+    facts: Sequence[PlanFact],
+    previews_of: Mapping[str, Sequence[PreviewLine]],
+    read_at_ms: int,
+) -> None:
+    """Keep a customer's plans, the usage lines of each subscription's preview, and that all of it was read."""
+    with connection.transaction():
+        for fact in facts:
+            plans.record(connection, fact)
+        for subscription_id, lines in previews_of.items():
+            _store_preview(connection, billed.stripe_customer, subscription_id, lines, read_at_ms)
+        connection.execute(
+            _sql("store_subscription_read"),
+            {"stripe_customer": billed.stripe_customer, "subscription_ids": list(previews_of), "read_at": instant(read_at_ms)},
+        )
 
 
-def store_preview(
+def _store_preview(
     connection: psycopg.Connection, stripe_customer: str, subscription_id: str, lines: Sequence[PreviewLine], read_at_ms: int
 ) -> None:
-    """Keep the usage lines of a subscription's preview; lines of one price are added up."""
+    """Lines of one price are added up."""
     connection.execute(
         _sql("store_preview"),
         {

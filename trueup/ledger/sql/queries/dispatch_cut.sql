@@ -19,10 +19,10 @@ select
     g.discovered_through,
     g.judged_by = concat_ws(
         ':',
-        (select max(m.mapping_id) from ledger.customer_mapping m),
-        (select max(f.plan_fact_id) from ledger.plan_fact f),
-        (select max(v.version) from ledger.catalogue_version v),
-        (select max(a.arming_id) from ledger.arming a)
+        (select coalesce(max(m.mapping_id), 0) from ledger.customer_mapping m),
+        (select coalesce(max(f.plan_fact_id), 0) from ledger.plan_fact f),
+        (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
+        (select coalesce(max(a.arming_id), 0) from ledger.arming a)
     ) as judged,
     (select floor(extract(epoch from min(u.due_at)) * 1000)::bigint from ops.uncovered_segment u where u.waits_for is null) as next_due_ms,
     floor(extract(epoch from ops.now()) * 1000)::bigint as now_ms
@@ -126,10 +126,10 @@ where u.subject_id = t.subject_id and u.segment_start = t.segment_start
 -- Under what the next judgement is made; read before it, so that what comes in between is judged again.
 select concat_ws(
     ':',
-    (select max(m.mapping_id) from ledger.customer_mapping m),
-    (select max(f.plan_fact_id) from ledger.plan_fact f),
-    (select max(v.version) from ledger.catalogue_version v),
-    (select max(a.arming_id) from ledger.arming a)
+    (select coalesce(max(m.mapping_id), 0) from ledger.customer_mapping m),
+    (select coalesce(max(f.plan_fact_id), 0) from ledger.plan_fact f),
+    (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
+    (select coalesce(max(a.arming_id), 0) from ledger.arming a)
 ) as judged_by;
 
 -- name: judged

@@ -1,0 +1,1 @@
+"""Reads Stripe and sets it beside the ledger; sends nothing."""

@@ -1,0 +1,203 @@
+"""The room: rounds of reading at a rhythm, and what the proof says after each."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from services.reconciler.app.reading import Outcome, Reading
+from services.reconciler.core.reads import Hour, Lane, by_lane, plan_reads
+from services.reconciler.core.rounds import Rhythm
+from services.reconciler.metrics import (
+    CLOCK_SKEW,
+    DIFFERENCE,
+    LAST_SUCCESS,
+    PROOF_EVALUATIONS,
+    PROOF_PENDING,
+    PROOF_STALE,
+    PROOF_VIOLATIONS,
+    REVIEW_OPEN,
+)
+from services.reconciler.ports import StripeReads
+from trueup.contracts.errors import Transient
+from trueup.ledger.store import proof, reconciliation
+from trueup.ledger.store.session import Session
+from trueup.runtime import log
+from trueup.runtime.clock import Clock
+from trueup.runtime.loop import Stop
+from trueup.runtime.metrics import Registry
+from trueup.runtime.web import Activity, Health
+
+AFTER_FAILURE_SECONDS = 2.0
+# Under a simulated clock a room that never comes to rest would hold up the whole street.
+MOST_FAILURES = 10
+LOOK_SECONDS = 0.5
+# Looking takes a share of the database that must stay small: rounds are this many times farther apart than they take.
+REST_SHARE = 10
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What the probes are told."""
+
+    next_round_ms: int
+    failures: int = 0
+    in_hand: str | None = "starting"
+    why_not_ready: str | None = "no round was made yet"
+
+
+class Reconciler:
+    """Makes rounds until asked to stop. Each can be cut off anywhere: what was read is kept, the rest is read again."""
+
+    def __init__(
+        self, session: Session, probe: Session, stripe: StripeReads, clock: Clock, rhythm: Rhythm, registry: Registry, readers: int
+    ) -> None:
+        self._session = session
+        self._probe = probe
+        self._probing = threading.Lock()
+        self._bell = threading.Event()
+        self._stripe = stripe
+        self._clock = clock
+        self._rhythm = rhythm
+        self._registry = registry
+        self._reading = Reading(session, stripe, readers, registry)
+        self._log = log.get("reconciler")
+        # A round at once, whatever the hour: nothing is known of what was missed.
+        self._progress = _Progress(next_round_ms=clock.now_ms())
+
+    def run(self, stop: Stop) -> None:
+        """Make rounds when they are due."""
+        while not stop:
+            self._bell.clear()
+            started = time.monotonic()
+            handled = self.step()
+            took = time.monotonic() - started
+            if self._progress.failures:
+                stop.wait(AFTER_FAILURE_SECONDS)
+            elif handled and not self._clock.simulated:
+                stop.wait(max(LOOK_SECONDS, took * REST_SHARE))
+            else:
+                self._bell.wait(LOOK_SECONDS)
+
+    def step(self) -> int:
+        """One look: a round if one is due, else the subscriptions of customers who are new. Says how much was read."""
+        try:
+            return self._round() if self._clock.now_ms() >= self._progress.next_round_ms else self._welcome()
+        except Transient as away:
+            self._fail(str(away))
+            return 0
+
+    def _round(self) -> int:
+        now_ms = self._clock.now_ms()
+        self._progress.in_hand = "a round of reading"
+        customers = self._session.run(reconciliation.billed_customers)
+        outcome = self._reading.subscriptions(customers) + self._read_lanes(now_ms)
+        succeeded = not outcome.failures
+        self._session.run(
+            lambda connection: reconciliation.set_round(
+                connection,
+                read_age_seconds=self._rhythm.read_age_seconds,
+                last_round_at_ms=now_ms,
+                last_success_at_ms=now_ms if succeeded else None,
+            )
+        )
+        self._show(now_ms if succeeded else None)
+        self._finish(now_ms, outcome)
+        return outcome.reads
+
+    def _read_lanes(self, now_ms: int) -> Outcome:
+        lanes = {lane.lane_id: lane for lane in self._session.run(reconciliation.lanes)}
+        found = self._session.run(reconciliation.open_hours)
+        hours = by_lane([(hour.lane_id, Hour(hour.hour_start_ms, hour.touched_at_ms, hour.read_at_ms, hour.differs)) for hour in found])
+        views = [
+            Lane(lane.lane_id, lane.summary_settle_seconds * 1_000, lane.read_at_ms, hours.get(lane.lane_id, ())) for lane in lanes.values()
+        ]
+        return self._reading.lanes(plan_reads(views, now_ms, self._rhythm.sweep_seconds * 1_000), lanes)
+
+    def _welcome(self) -> int:
+        """Usage of a customer who was mapped a moment ago may wait for nothing but the plan."""
+        new = [customer for customer in self._session.run(reconciliation.billed_customers) if customer.read_at_ms is None]
+        if not new:
+            return 0
+        self._progress.in_hand = "subscriptions of new customers"
+        outcome = self._reading.subscriptions(new)
+        self._finish(None, outcome)
+        return outcome.reads
+
+    def _finish(self, round_at_ms: int | None, outcome: Outcome) -> None:
+        progress = self._progress
+        if outcome.failures:
+            self._fail(f"{outcome.failures} of {outcome.reads} readings of Stripe went unanswered")
+            return
+        progress.failures = 0
+        progress.why_not_ready = None
+        if round_at_ms is not None:
+            progress.next_round_ms = self._rhythm.next_round_ms(round_at_ms)
+        progress.in_hand = None
+
+    def _fail(self, why: str) -> None:
+        progress = self._progress
+        progress.failures += 1
+        self._log.warning(why, failures=progress.failures)
+        if progress.failures >= MOST_FAILURES:
+            # Until the next round is due there is nothing more to be had; stored readings grow old, and the proof says so.
+            progress.next_round_ms = self._rhythm.next_round_ms(self._clock.now_ms())
+            progress.in_hand = None
+            progress.why_not_ready = why
+
+    def _show(self, succeeded_at_ms: int | None) -> None:
+        """Evaluate the proof, and set every gauge from the ledger."""
+        registry = self._registry
+        for check in self._session.run(proof.prove).checks:
+            registry.set(PROOF_VIOLATIONS, check.violations, check=check.check_name)
+            registry.set(PROOF_PENDING, check.pending, check=check.check_name)
+            registry.set(PROOF_STALE, check.stale, check=check.check_name)
+            registry.increase(PROOF_EVALUATIONS, check=check.check_name)
+        registry.clear(DIFFERENCE)
+        for meter, difference in self._session.run(reconciliation.differences).items():
+            registry.set(DIFFERENCE, float(difference), meter=meter)
+        registry.clear(REVIEW_OPEN)
+        for kind in ("late", "conflict"):
+            registry.set(REVIEW_OPEN, 0, kind=kind)
+        for kind, cases in self._session.run(reconciliation.open_reviews).items():
+            registry.set(REVIEW_OPEN, cases, kind=kind)
+        if succeeded_at_ms is not None:
+            registry.set(LAST_SUCCESS, succeeded_at_ms / 1_000)
+        skew = self._stripe.clock_skew_seconds()
+        if skew is not None:
+            registry.set(CLOCK_SKEW, skew)
+
+    def live(self) -> Health:
+        """The process answers; whether it gets on is another question."""
+        return Health(True, "running")
+
+    def ready(self) -> Health:
+        """Whether the last round went through."""
+        why = self._progress.why_not_ready
+        return Health(why is None, why or "reading")
+
+    def activity(self) -> Activity:
+        """What is left to do at this date; asked of the ledger too, since a customer may have been mapped just now."""
+        found = self._look()
+        if not found.idle:
+            self._bell.set()
+        return found
+
+    def _look(self) -> Activity:
+        progress = self._progress
+        if progress.in_hand is not None:
+            return self._activity(False, progress.in_hand)
+        if self._clock.now_ms() >= progress.next_round_ms:
+            return self._activity(False, "a round is due")
+        with self._probing:
+            try:
+                customers = self._probe.run(reconciliation.billed_customers)
+            except Transient as away:
+                return self._activity(False, f"the ledger does not answer: {away}")
+        if any(customer.read_at_ms is None for customer in customers) and progress.failures < MOST_FAILURES:
+            return self._activity(False, "a customer's subscriptions are unread")
+        return self._activity(True, "idle")
+
+    def _activity(self, idle: bool, why: str) -> Activity:
+        return Activity(idle, self._reading.work, self._progress.next_round_ms if idle else None, (), why)

@@ -1,0 +1,47 @@
+"""Every metric of this room, each with what it means."""
+
+from __future__ import annotations
+
+from trueup.runtime.metrics import Kind, Metric
+
+DIFFERENCE = Metric(
+    Kind.GAUGE,
+    "reconciliation_difference_units",
+    "Settled differences between Stripe's summaries and what it acknowledged, in the meter's unit, each hour without its sign.",
+    ("meter",),
+)
+LAST_SUCCESS = Metric(
+    Kind.GAUGE, "reconciliation_last_success_timestamp_seconds", "When a round of reading Stripe last ended with every answer."
+)
+READS = Metric(Kind.COUNTER, "reconciliation_reads_total", "Readings of Stripe by what was read and how it went.", ("what", "outcome"))
+AT_RISK = Metric(
+    Kind.GAUGE,
+    "at_risk_minor_units",
+    "Value of usage that may not reach its invoice, for trends only; no sample while no price is known.",
+    ("state", "currency"),
+)
+PROOF_VIOLATIONS = Metric(Kind.GAUGE, "proof_violations", "Violations at the last evaluation of each check.", ("check",))
+PROOF_PENDING = Metric(Kind.GAUGE, "proof_pending", "What waited for work on its way at the last evaluation of each check.", ("check",))
+PROOF_STALE = Metric(
+    Kind.GAUGE, "proof_stale", "What rested on a reading that is too old, at the last evaluation of each check.", ("check",)
+)
+PROOF_EVALUATIONS = Metric(
+    Kind.COUNTER, "proof_evaluations_total", "Evaluations of each check; one that stands still proves nothing.", ("check",)
+)
+REVIEW_OPEN = Metric(Kind.GAUGE, "review_open", "Cases that wait for a person.", ("kind",))
+CLOCK_SKEW = Metric(
+    Kind.GAUGE, "clock_skew_seconds", "Our clock minus Stripe's, from the date of its last answer; 0 with a simulated clock."
+)
+
+ALL = (
+    DIFFERENCE,
+    LAST_SUCCESS,
+    READS,
+    AT_RISK,
+    PROOF_VIOLATIONS,
+    PROOF_PENDING,
+    PROOF_STALE,
+    PROOF_EVALUATIONS,
+    REVIEW_OPEN,
+    CLOCK_SKEW,
+)

@@ -1,0 +1,59 @@
+"""What this room needs of Stripe, in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class HourValue:
+    """Stripe's float for one hour."""
+
+    hour_start_ms: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription that is not cancelled, and the prices it has."""
+
+    subscription_id: str
+    start_ms: int
+    prices: tuple[str, ...]
+    meters: Mapping[str, str]  # price id → meter id
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """A line of an invoice preview."""
+
+    price_id: str
+    subscription_item_id: str | None
+    quantity: Decimal
+    period_start_ms: int
+    period_end_ms: int
+
+
+class StripeReads(Protocol):
+    """Reading, and nothing else. Every method reads all pages, and raises Transient when an answer is missing."""
+
+    def event_names(self) -> Mapping[str, str]:
+        """Meter ids by event name."""
+
+    def hours(self, meter_id: str, stripe_customer: str, from_ms: int, to_ms: int) -> Sequence[HourValue]:
+        """Summaries by hour; hours without usage have none."""
+
+    def total(self, meter_id: str, stripe_customer: str, from_ms: int, to_ms: int) -> float:
+        """The summary of one range of whole minutes."""
+
+    def subscriptions(self, stripe_customer: str) -> Sequence[Subscription]:
+        """A customer's subscriptions; none when Stripe does not know the customer."""
+
+    def preview(self, stripe_customer: str, subscription_id: str) -> Sequence[UsageLine]:
+        """The usage lines of the invoice Stripe would write now."""
+
+    def clock_skew_seconds(self) -> float | None:
+        """How far the last answer's date was from ours; None before the first."""
