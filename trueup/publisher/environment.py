@@ -7,6 +7,8 @@ from pathlib import Path
 
 _PASSTHROUGH = "TRUEUP_KAFKA__"
 _FILE = "_FILE"
+# librdkafka's only text setting whose name has an underscore of its own.
+_UNDERSCORED = {"log.level": "log_level"}
 
 
 class PublisherSettingsError(ValueError):
@@ -60,4 +62,5 @@ def _table(configured: Mapping[str, object], key: str) -> Mapping[str, str]:
 
 def _librdkafka_name(name: str) -> str:
     """A shell variable can't hold a dot: `SECURITY_PROTOCOL` means `security.protocol`."""
-    return name.lower().replace("_", ".")
+    dotted = name.lower().replace("_", ".")
+    return _UNDERSCORED.get(dotted, dotted)

@@ -197,10 +197,10 @@ def _written(event: UsageEvent) -> bytes:
     texts = {"id": event.id, "source": event.source, "meter": event.meter, "customer": event.customer}
     optional = {"reason": event.reason, "corrects": event.corrects}
     texts |= {name: text for name, text in optional.items() if text is not None}
-    texts |= {f"dimensions.{name}": text for name, text in event.dimensions.items()}
-    for name, text in texts.items():
+    named = [*texts.items(), *[("dimensions", part) for dimension in event.dimensions.items() for part in dimension]]
+    for name, text in named:
         if not isinstance(text, str):
-            raise InvalidUsage(_bad(name, f"{name} must be a text, not {type(text).__name__}"))
+            raise InvalidUsage(_bad(name, f"{name} must be text, not {type(text).__name__}"))
     refusal = check_fields(event)
     if refusal is not None:
         raise InvalidUsage(refusal)
