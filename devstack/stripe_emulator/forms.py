@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl
 from devstack.stripe_emulator import errors
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
-_INTEGER = re.compile(r"-?\d{1,18}")
-_DECIMAL = re.compile(r"-?\d+(\.\d+)?")
+_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
+_DECIMAL = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 
 
 def parse_form(text: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _place(tree: dict[str, Any], path: list[str], value: str) -> None:
 
 def _list_of(value: Any) -> list[Any] | None:
     """Read a map whose names are all numbers as a list; None where it is none."""
-    if not isinstance(value, dict) or not all(name.isdecimal() for name in value):
+    if not isinstance(value, dict) or not all(name.isascii() and name.isdecimal() for name in value):
         return None
     return [value[name] for name in sorted(value, key=int)]
 

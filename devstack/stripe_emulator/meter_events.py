@@ -10,7 +10,7 @@ from devstack.stripe_emulator import errors
 from devstack.stripe_emulator.call import Answer, Call, Route
 from devstack.stripe_emulator.state import Object, State
 
-_PLAIN_DECIMAL = re.compile(r"-?(\d+)(?:\.(\d+))?")
+_PLAIN_DECIMAL = re.compile(r"-?(\d+)(?:\.(\d+))?", re.ASCII)
 _MOST_DIGITS = 15
 _MOST_CHARACTERS = 100
 _PAST_SECONDS = 35 * 86_400
