@@ -101,6 +101,14 @@ class Postgres:
             signal_and_wait(pid, signal.SIGKILL, seconds=10)
         (self._folder / "postmaster.pid").unlink(missing_ok=True)
 
+    def create_database(self, name: str) -> None:
+        """Creates a database unless it is there."""
+        run = functools.partial(subprocess.run, capture_output=True, text=True, check=False)
+        where = ("-h", LOOPBACK, "-p", str(self._port), "-U", SUPERUSER)
+        done = run((str(self._binaries / "createdb"), *where, name))
+        if done.returncode and "already exists" not in done.stderr:
+            raise RuntimeError(f"createdb {name}: {done.stderr}")
+
     def ready(self) -> Health:
         """Ready once it accepts connections; a recovering one says so."""
         asked = (str(self._binaries / "pg_isready"), "-h", LOOPBACK, "-p", str(self._port), "-t", "2", "-U", SUPERUSER, "-d", "postgres")

@@ -43,13 +43,17 @@ class Part:
 
 
 def spawn(command: Command, log: Path, death_signal: int = signal.SIGKILL) -> subprocess.Popen[bytes]:
-    """Starts a child with a session of its own; what it says goes to its log."""
+    """Starts a child with a session of its own; what it says goes to its log.
+
+    It is configured by its command alone: what our own environment says of another street does not reach it.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRUEUP_")}
 
     def start() -> subprocess.Popen[bytes]:
         with open(log, "ab") as output:
             return subprocess.Popen(
                 (*_TETHER, str(int(death_signal)), str(os.getpid()), *command.arguments),
-                env={**os.environ, **command.environment},
+                env={**inherited, **command.environment},
                 cwd=command.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

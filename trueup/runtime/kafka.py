@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not in __all__
 from confluent_kafka.cimpl import NewTopic
 
 from trueup.contracts.topics import LARGEST_PROGRESS_RECORD_BYTES, Topic
@@ -16,7 +17,21 @@ Options = dict[str, str | int | float | bool]
 
 SESSION_TIMEOUT_MS = 6_000
 TRANSACTION_TIMEOUT_MS = 15_000
+# What a user may set otherwise: librdkafka's informational lines would bury ours.
+_TASTE: Mapping[str, int] = {"log_level": 5}
 REQUEST_TIMEOUT_SECONDS = 10.0
+_POLL_SECONDS = 0.02
+# A leader is being elected or a broker started again. The client library calls none of these retriable.
+_PASSING = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+    }
+)
 
 
 def _with_passthrough(settings: StreetSettings, fixed: Mapping[str, str | int | float | bool]) -> Options:
@@ -25,7 +40,7 @@ def _with_passthrough(settings: StreetSettings, fixed: Mapping[str, str | int | 
     if bent:
         raise SettingsError(f"TRUEUP_KAFKA__… may not change {', '.join(bent)}: correctness rests on it")
     settings.require("kafka_bootstrap")
-    return {**settings.kafka, **fixed}
+    return {**_TASTE, **settings.kafka, **fixed}
 
 
 def client_options(settings: StreetSettings) -> Options:
@@ -124,7 +139,22 @@ def create_missing_topics(settings: StreetSettings, topics: Iterable[Topic]) -> 
     if missing:
         for future in client.create_topics(missing, request_timeout=REQUEST_TIMEOUT_SECONDS).values():
             future.result()
+        _wait_until_served(client, missing)
     return tuple(topic.topic for topic in missing)
+
+
+def _wait_until_served(client: AdminClient, topics: list[NewTopic]) -> None:
+    """Metadata name a leader a moment before that leader will answer; nobody should meet that moment."""
+    waiting = [TopicPartition(topic.topic, partition) for topic in topics for partition in range(topic.num_partitions)]
+    deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
+    while waiting:
+        newest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library forgot to annotate it
+        answers = client.list_offsets(dict.fromkeys(waiting, newest), request_timeout=REQUEST_TIMEOUT_SECONDS)
+        waiting = [partition for partition, answer in answers.items() if answer.exception() is not None]
+        if waiting and time.monotonic() > deadline:
+            raise KafkaException(f"{len(waiting)} new partitions have no leader, such as {waiting[0]}")
+        if waiting:
+            time.sleep(_POLL_SECONDS)
 
 
 class OffsetsReader:
@@ -144,12 +174,23 @@ class OffsetsReader:
         self._consumer = Consumer(options)
 
     def low_and_high(self, topic: str, partition: int, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> tuple[int, int]:
-        """First offset kept and the offset the next record will get."""
-        answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_seconds)
-        if answer is None:
-            raise KafkaException(f"{topic}/{partition}: no answer about its offsets within {timeout_seconds} s")
-        low, high = answer
-        return low, high
+        """First offset kept and the offset the next record will get.
+
+        A partition whose leader is being found answers within the time-out or raises `KafkaException`.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_seconds)
+            except KafkaException as error:
+                if time.monotonic() > deadline or error.args[0].code() not in _PASSING:
+                    raise
+                time.sleep(_POLL_SECONDS)
+                continue
+            if answer is None:
+                raise KafkaException(f"{topic}/{partition}: no answer about its offsets within {timeout_seconds} s")
+            low, high = answer
+            return low, high
 
     def close(self) -> None:
         """Closes the connections."""

@@ -34,6 +34,10 @@ class Stop:
         """Sleeps on the monotonic clock; true when it was asked to end."""
         return self._event.wait(seconds)
 
+    def wait_for_ever(self) -> None:
+        """Sleeps until asked to end."""
+        self._event.wait()
+
     def on_signals(self) -> Stop:
         """Lets SIGTERM and SIGINT ask. Only the main thread may call this."""
 
