@@ -164,9 +164,9 @@ class Dispatch:
         return lambda: 0 if self._halted() is not None else sender.step()
 
     def _run(self, item: _Thread) -> None:
-        while not self._stop:
+        while not self._stop.asked:
             done = self._round(item)
-            if not done and not self._stop:
+            if not done and not self._stop.asked:
                 item.bell.wait(item.sleep_seconds)
                 item.bell.clear()
 

@@ -80,7 +80,7 @@ class Sender:
         if digest(canonical(call.pick.body)) != call.pick.body_sha256:
             return self._decided(call, Answer(Reached.NOT_CALLED), BODY_CHANGED)
         started = time.monotonic()
-        if started > last_start_seconds or self._stop or self.halted:
+        if started > last_start_seconds or self._stop.asked or self.halted:
             answer = Answer(Reached.NOT_CALLED)
         else:
             answer = self._meters.send(call.pick.body, call.idempotency_key)
