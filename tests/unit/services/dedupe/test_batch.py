@@ -7,7 +7,7 @@ import pytest
 from services.dedupe.core.batch import apply
 from services.dedupe.core.memory import Partition
 from services.dedupe.core.records import HEADER_TRUNCATED, MAX_KEPT_BYTES, Record
-from tests.unit.services.dedupe.stories import (
+from tests.makers.dedupe_stories import (
     BEGIN_MS,
     DECODER,
     FIRST,

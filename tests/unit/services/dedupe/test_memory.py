@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.dedupe.core.memory import MEMORY_HOURS, Partition
 from services.dedupe.core.records import Output, Record
 from services.dedupe.core.restore import chain_up_to, reaches_back, rebuilt
-from tests.unit.services.dedupe.stories import BEGIN_MS, HOUR_MS, decide, event, outcomes, record
+from tests.makers.dedupe_stories import BEGIN_MS, HOUR_MS, decide, event, outcomes, record
 from trueup.contracts.codec import decode_progress, encode_progress
 from trueup.contracts.errors import Broken
 from trueup.contracts.keys import identity

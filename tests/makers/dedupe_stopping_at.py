@@ -1,0 +1,77 @@
+"""`python -m tests.makers.dedupe_stopping_at POINT TIMES SIGNAL`: the real room, which signals itself at a point of a transaction.
+
+POINT is `written`, `offsets_sent` or `committed`; it happens the TIMES-th time the point is reached. The port it wraps is the real one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+
+from services.dedupe.adapters.transaction import KafkaTransaction
+from services.dedupe.app.worker import serve
+from services.dedupe.config import Settings
+from services.dedupe.core.records import Output
+from services.dedupe.ports import Membership
+from trueup.contracts.progress import ProgressRecord
+from trueup.contracts.topics import TopicNames
+
+
+class StoppingAt:
+    """The real transaction and a point at which the process signals itself."""
+
+    def __init__(self, real: KafkaTransaction, point: str, times: int, number: int) -> None:
+        """Wrap it."""
+        self._real = real
+        self._point = point
+        self._times_left = times
+        self._number = number
+
+    def _reached(self, point: str) -> None:
+        if point == self._point:
+            self._times_left -= 1
+            if self._times_left == 0:
+                # The client sends from a thread of its own: what was written is on the broker by then.
+                time.sleep(0.3)
+                os.kill(os.getpid(), self._number)
+
+    def begin(self) -> None:
+        """Opens a transaction."""
+        self._real.begin()
+
+    def write(self, partition: int, outputs: Iterable[Output], progress: ProgressRecord) -> None:
+        """Adds what was decided, and lets it reach the broker."""
+        self._real.write(partition, outputs, progress)
+
+    def send_offsets(self, offsets: Mapping[int, int], membership: Membership) -> None:
+        """Adds the offsets."""
+        self._reached("written")
+        self._real.send_offsets(offsets, membership)
+        self._reached("offsets_sent")
+
+    def commit(self) -> None:
+        """Commits."""
+        self._real.commit()
+        self._reached("committed")
+
+    def abort(self) -> None:
+        """Takes all of it back."""
+        self._real.abort()
+
+
+def main() -> None:
+    """Runs the room."""
+    point, times, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    # Faust looks at the command line too.
+    del sys.argv[1:]
+
+    def make(settings: Settings, names: TopicNames) -> StoppingAt:
+        return StoppingAt(KafkaTransaction(settings, names), point, times, number)
+
+    serve(Settings(), make)
+
+
+if __name__ == "__main__":
+    main()
