@@ -59,12 +59,16 @@ class SetUp:
 
 
 def prepare(settings: StreetSettings, set_up: SetUp) -> None:
-    """Brings a street to where usage flows: catalogue, Stripe objects, customers and their plans. Arming is `arm_emulator`."""
+    """Brings a street to where usage flows: catalogue, Stripe objects, customers and their plans, dispatch armed.
+
+    The ledger's schema, the topics and the emulator must be there; the rooms need not.
+    """
     if settings.stripe_url is None:
         raise ValueError("the street sets nothing up in the real Stripe")
     create_stripe_objects(settings.stripe_url, set_up)
     append_first_version(settings, set_up.catalogue_toml)
     record_customers(settings.postgres_dsn, set_up)
+    arm_emulator(settings)
 
 
 def create_stripe_objects(stripe_url: str, set_up: SetUp) -> None:

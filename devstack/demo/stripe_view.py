@@ -1,0 +1,45 @@
+"""Stripe's three accounts of the same usage, brought to the smallest unit and laid beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from devstack.demo import stripe_reads
+from devstack.demo.closing import Line
+from devstack.demo.running import Running
+from devstack.demo.stripe_reads import Readings
+
+Place = tuple[str, str]  # (Stripe customer, Stripe event name)
+
+
+@dataclass(slots=True)
+class StripeView:
+    """Summaries, previews and books by place; `claimed` remembers which places a line of ours stands for."""
+
+    summaries: Readings
+    previews: Readings
+    books: Readings
+    claimed: set[Place] = field(default_factory=set)
+
+    def line(self, customer: str, meter: str, scale: int, truth: int, accounts: Mapping[str, int], place: Place) -> Line:
+        """One line of the closing table."""
+        self.claimed.add(place)
+        summaries, preview, books = (
+            readings.get(place, Decimal()).scaleb(scale) for readings in (self.summaries, self.previews, self.books)
+        )
+        return Line(customer, meter, scale, truth, accounts, summaries, preview, books)
+
+    def unclaimed(self) -> list[Line]:
+        """What Stripe shows and no line of ours stands for: usage under a wrong customer or meter would hide there."""
+        places = {place for readings in (self.summaries, self.previews, self.books) for place, value in readings.items() if value}
+        return [self.line(place[0], place[1], 0, 0, {}, place) for place in sorted(places - self.claimed)]
+
+
+def look(here: Running, stripe_customers: Iterable[str], start_ms: int, end_ms: int) -> StripeView:
+    """Reads all three, now."""
+    customers = list(stripe_customers)
+    sdk = stripe_reads.client(here.stripe_url, here.settings.stripe_api_key)
+    summaries = stripe_reads.summaries(sdk, customers, start_ms, end_ms)
+    return StripeView(summaries, stripe_reads.previews(sdk, customers), stripe_reads.books(here.stripe_url))

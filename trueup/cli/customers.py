@@ -1,0 +1,93 @@
+"""`trueup customers`: our ids and Stripe's, one to one both ways. The reconciler finds out which plan a mapped customer is on."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trueup.cli.consent import ask, require_reason, who
+from trueup.cli.faults import AnswerIsNo, UsageFault
+from trueup.cli.options import AsJson, Reason, Yes
+from trueup.cli.output import emit_record, emit_rows, say
+from trueup.cli.target import find_target, ledger
+from trueup.ledger.store import customers as mappings
+
+COLUMNS = ("customer", "stripe_customer", "recorded_at", "recorded_by", "reason")
+CSV_COLUMNS = ("customer", "stripe_customer")
+Customer = Annotated[str, typer.Argument(help="Our id of the customer.")]
+StripeCustomer = Annotated[str, typer.Argument(help="Stripe's id, cus_….")]
+Mappings = Annotated[Path, typer.Argument(help="A CSV with the columns customer,stripe_customer.", exists=True, dir_okay=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs."""
+    nouns = typer.Typer(help="Our customer ids and Stripe's.", no_args_is_help=True)
+    nouns.command("map")(map_)
+    nouns.command("list")(list_)
+    nouns.command("import")(import_)
+    app.add_typer(nouns, name="customers")
+
+
+def map_(customer: Customer, stripe_customer: StripeCustomer, reason: Reason, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Map a customer; usage that waited for it goes out under its Stripe customer."""
+    said = require_reason(reason)
+    target = find_target()
+    ask(f"Bill {customer}'s usage to Stripe customer {stripe_customer}?", yes=yes)
+    with ledger(target) as connection:
+        new = mappings.map_customer(connection, customer, stripe_customer, reason=said, recorded_by=who())
+    say(f"{customer} is {stripe_customer}." if new else f"{customer} was {stripe_customer} already.")
+    emit_record({"customer": customer, "stripe_customer": stripe_customer, "new": new}, as_json=as_json)
+
+
+def list_(
+    customer: Annotated[str | None, typer.Argument(help="One customer; all when left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every mapping ever recorded, oldest first; a customer's newest one is in force."""
+    with ledger(find_target()) as connection:
+        rows = [mapping_row(mapping) for mapping in mappings.timeline(connection, customer)]
+    emit_rows(rows, COLUMNS, as_json=as_json)
+
+
+def mapping_row(mapping: mappings.CustomerMapping) -> dict[str, Any]:
+    """A mapping as a row, its instant readable."""
+    row = asdict(mapping)
+    row["recorded_at"] = datetime.fromtimestamp(row.pop("recorded_at_ms") / 1000, UTC)
+    return row
+
+
+def import_(file: Mappings, reason: Reason, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Map many customers from a CSV, all or none."""
+    said = require_reason(reason)
+    pairs = list(pairs_of(file))
+    target = find_target()
+    ask(f"Map {len(pairs)} customers?", yes=yes)
+    with ledger(target) as connection:
+        new, faults = mappings.import_mappings(connection, pairs, reason=said, recorded_by=who())
+    refused = [{"line": row, "reason": "refused", "detail": why} for row, why in faults]
+    if as_json or not refused:
+        emit_record({"mapped": len(pairs) if not refused else 0, "new": new, "refused": refused}, as_json=as_json)
+    else:
+        emit_rows(refused, ("line", "reason", "detail"), as_json=False)
+    if refused:
+        raise AnswerIsNo(f"nothing was mapped: {len(refused)} of {len(pairs)} rows are refused (rows are counted from 1 after the header)")
+
+
+def pairs_of(file: Path) -> Iterator[tuple[str, str]]:
+    """The pairs of a CSV; a byte order mark, quotes and blank lines are met."""
+    try:
+        reader = csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""))
+    except UnicodeDecodeError as fault:
+        raise UsageFault(f"{file} is not UTF-8") from fault
+    missing = [name for name in CSV_COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise UsageFault(f"{file} has no column {', '.join(missing)}")
+    for row in reader:
+        yield (row["customer"] or "").strip(), (row["stripe_customer"] or "").strip()

@@ -1,0 +1,84 @@
+"""Which deployment a verb speaks to: the one the environment names, else the street that runs here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from pydantic import ValidationError
+
+from trueup.cli.faults import UsageFault
+from trueup.ledger.migrate import require_current
+from trueup.ledger.store.connection import connect
+from trueup.runtime.clock import Clock, clock_from
+from trueup.runtime.settings import StreetSettings
+
+DEFAULT_DATA_DIR = Path(".trueup/street")
+STATE_FILE = "street.json"
+NAMING_VARIABLES = ("TRUEUP_CONFIG", "TRUEUP_KAFKA_BOOTSTRAP", "TRUEUP_POSTGRES_DSN", "TRUEUP_POSTGRES_DSN_FILE")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A deployment: its addresses, and where its rooms answer if that is known."""
+
+    settings: StreetSettings
+    room_urls: Mapping[str, str] = field(default_factory=dict)
+    clock_url: str | None = None
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that this deployment lives by."""
+        return clock_from(self.settings.clock)
+
+
+def data_dir() -> Path:
+    """Where the street of this folder keeps its data, or the folder that TRUEUP_DATA_DIR names."""
+    return Path(os.environ.get("TRUEUP_DATA_DIR", DEFAULT_DATA_DIR))
+
+
+def find_target() -> Target:
+    """The deployment to speak to; the environment wins as a whole, so that two deployments are never mixed."""
+    if any(name in os.environ for name in NAMING_VARIABLES):
+        return Target(environment_settings())
+    state = data_dir() / STATE_FILE
+    if not state.is_file():
+        raise UsageFault("no street runs here and no TRUEUP_* variable names a deployment: `trueup up`, or see deploy/env.example")
+    return target_of(json.loads(state.read_text(encoding="utf-8")))
+
+
+def environment_settings() -> StreetSettings:
+    """The settings of the environment, or one sentence about what is wrong with them."""
+    try:
+        return StreetSettings()
+    except ValidationError as fault:
+        wrong = "; ".join(f"TRUEUP_{'__'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in fault.errors())
+        raise UsageFault(f"the configuration cannot be used: {wrong}") from fault
+
+
+def target_of(street: Mapping[str, Any]) -> Target:
+    """The deployment that `up` described."""
+    settings = StreetSettings(
+        kafka_bootstrap=street["kafka_bootstrap"],
+        postgres_dsn=street["postgres_dsn"],
+        stripe_url=street["stripe_url"],
+        stripe_api_key=street["stripe_api_key"],
+        clock=street.get("clock", "system"),
+        partitions=street.get("partitions", 12),
+        topic_prefix=street.get("topic_prefix", ""),
+        confluent_schema_ids=street.get("confluent_schema_ids", {}),
+    )
+    return Target(settings, street.get("metrics", {}), street.get("clock_url"))
+
+
+def ledger(target: Target) -> psycopg.Connection:
+    """A connection to the deployment's ledger, which must have the schema of this code."""
+    target.settings.require("postgres_dsn")
+    connection = connect(target.settings.postgres_dsn, "trueup-cli")
+    require_current(connection)
+    return connection
