@@ -78,7 +78,7 @@ def make_rejected(
     arrival_ms: int = NOON_MS + 1_000,
 ) -> Rejected:
     """A record as it comes from the rejected topic."""
-    return Rejected(rejected_offset, source_offset, arrival_ms, reason, field, "no event", value, event)
+    return Rejected(rejected_offset, source_offset, arrival_ms, reason, field, "no event", value, event, len(value or b""))
 
 
 def make_announced(

@@ -26,6 +26,9 @@ HEADER_REASON = "trueup-reason"
 HEADER_FIELD = "trueup-field"
 """Which field a record was refused for, where it was one."""
 
+HEADER_TRUNCATED = "trueup-truncated"
+"""On a refused record that its topic could not hold whole: how many bytes it had, as decimal text."""
+
 HEADER_ERROR_TOPIC = "__connect.errors.topic"
 HEADER_ERROR_PARTITION = "__connect.errors.partition"
 HEADER_ERROR_OFFSET = "__connect.errors.offset"

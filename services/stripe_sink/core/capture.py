@@ -46,6 +46,7 @@ class Rejected:
     detail: str
     value: bytes | None
     event: UsageEvent | None
+    whole_bytes: int  # more than the value has, where the topic could not hold it whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,6 @@ def _refusals(records: Sequence[Rejected]) -> tuple[tuple[RefusalRow, ...], Tall
 def _refusal(record: Rejected, identity: bytes | None) -> RefusalRow:
     event = record.event
     value = record.value
-    size = 0 if value is None else len(value)
     return RefusalRow(
         source_offset=record.source_offset,
         arrival_ms=record.arrival_ms,
@@ -251,8 +251,8 @@ def _refusal(record: Rejected, identity: bytes | None) -> RefusalRow:
         customer=None if event is None else _storable(event.customer),
         meter=None if event is None else _storable(event.meter),
         quantity=None if event is None else event.quantity,
-        record=value if size <= MAX_RECORD_BYTES else None,
-        record_bytes=size,
+        record=value if record.whole_bytes <= MAX_RECORD_BYTES else None,
+        record_bytes=record.whole_bytes,
         record_sha256=hashlib.sha256(value or b"").hexdigest(),
         rejected_offset=record.rejected_offset,
     )

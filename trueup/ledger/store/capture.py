@@ -47,11 +47,12 @@ class Place(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A partition taken over: the epoch to write under, where to read on, and up to which source offset all is captured."""
+    """A partition taken over: the epoch to write under, where to read on, and from where to where the source is captured."""
 
     partition: int
     epoch: int
     positions: Mapping[str, int]
+    source_begin: int | None
     source_position: int | None
 
 
@@ -90,11 +91,12 @@ def claim(connection: psycopg.Connection, holder: str, partition: int, beginning
     given = {"partition": partition, "holder": holder, "topics": list(beginnings), "beginnings": list(beginnings.values())}
     with connection.transaction():
         rows = connection.execute(statements["claim"], given).fetchall()
-        position = connection.execute(statements["source_position"], {"partition": partition}).fetchone()
+        captured = connection.execute(statements["captured_source"], {"partition": partition}).fetchone()
     epochs = {epoch for _topic, epoch, _next in rows}
     if len(epochs) != 1 or len(rows) != len(beginnings):
         raise Broken(f"partition {partition}: its topics' positions stand under several epochs: {sorted(epochs)}")
-    return Claim(partition, epochs.pop(), {topic: offset for topic, _epoch, offset in rows}, None if position is None else position[0])
+    begin, position = captured or (None, None)
+    return Claim(partition, epochs.pop(), {topic: offset for topic, _epoch, offset in rows}, begin, position)
 
 
 def number_subjects(connection: psycopg.Connection, subjects: set[tuple[str, str]]) -> dict[tuple[str, str], int]:

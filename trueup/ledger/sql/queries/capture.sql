@@ -8,9 +8,11 @@ on conflict (topic, partition) do update
 set epoch = held.epoch + 1, holder = excluded.holder, updated_at = excluded.updated_at
 returning topic, epoch, next_offset;
 
--- name: source_position
--- Up to which source offset a partition is captured.
-select s.next_offset from ledger.source_batch s where s.source_partition = %(partition)s order by s.first_offset desc limit 1;
+-- name: captured_source
+-- From which to which source offset a partition is captured; nothing before the first batch.
+select
+    (select s.first_offset from ledger.source_batch s where s.source_partition = %(partition)s order by s.first_offset limit 1),
+    (select s.next_offset from ledger.source_batch s where s.source_partition = %(partition)s order by s.first_offset desc limit 1);
 
 -- name: advance
 -- Every topic's position moves from exactly where this owner left it, under its own epoch, or the whole batch is refused.

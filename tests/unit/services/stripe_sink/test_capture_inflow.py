@@ -1,0 +1,169 @@
+"""Four topics become whole progress records, in whatever order their records are read."""
+
+import random
+
+import pytest
+
+from services.stripe_sink.core.inflow import Inflow, Kind, Raw
+from tests.makers.capture_batches import NOON_MS, make_announced, make_event, make_forwarded, make_rejected
+from trueup.contracts.codec import Decoder
+from trueup.contracts.errors import Broken
+
+DECODE = Decoder().decode_batch
+START = dict.fromkeys(Kind, 0)
+
+
+def _raw(offset, value, source_offset, partition=0, **headers):
+    named = {"trueup-arrival": b"%d" % NOON_MS, "trueup-source": b"%d:%d" % (partition, source_offset)}
+    return Raw(offset, value, named | {name.replace("_", "-"): text.encode() for name, text in headers.items()})
+
+
+def _feed(inflow, announced, offsets=None):
+    """Put a progress record and its records on the topics, from these offsets on."""
+    offsets = offsets or dict.fromkeys(Kind, 0)
+    for kind, records in ((Kind.ON_TIME, announced.on_time), (Kind.LATE, announced.late), (Kind.REJECTED, announced.rejected)):
+        for at, record in enumerate(records):
+            reason = {"trueup_reason": record.reason} if kind is Kind.REJECTED else {}
+            inflow.add(kind, _raw(offsets[kind] + at, record.value, record.source_offset, **reason))
+    inflow.add_progress(offsets[Kind.PROGRESS], announced.progress)
+
+
+def _everything(first=0):
+    return make_announced(
+        first_offset=first,
+        on_time=[make_forwarded(first, make_event(f"a{first}"), arrival_ms=NOON_MS)],
+        late=[make_forwarded(first + 1, make_event(f"b{first}"), arrival_ms=NOON_MS)],
+        rejected=[make_rejected(first + 2, b"x", arrival_ms=NOON_MS)],
+    )
+
+
+def test_step_holds_a_whole_progress_record():
+    """What comes out is what went in: records, offsets from and to, nothing half."""
+    inflow = Inflow(0, START, None, None)
+    announced = _everything()
+    _feed(inflow, announced)
+    step = inflow.next_step(10, DECODE)
+    (one,) = step.announced
+    assert (one.progress, one.on_time, one.late) == (announced.progress, announced.on_time, announced.late)
+    assert (one.rejected[0].reason, one.rejected[0].value, one.rejected[0].event) == ("undecodable", b"x", None)
+    assert (step.expected, step.next) == (START, dict.fromkeys(Kind, 1))
+
+
+@pytest.mark.parametrize("missing", list(Kind))
+def test_nothing_is_taken_before_all_is_there(missing):
+    """A progress record waits for every record that it announces, and records wait for theirs."""
+    inflow = Inflow(0, START, None, None)
+    announced = _everything()
+    for kind, records in ((Kind.ON_TIME, announced.on_time), (Kind.LATE, announced.late), (Kind.REJECTED, announced.rejected)):
+        if kind is not missing:
+            inflow.add(kind, _raw(0, records[0].value, records[0].source_offset, trueup_reason="undecodable"))
+    if missing is not Kind.PROGRESS:
+        inflow.add_progress(0, announced.progress)
+        assert inflow.wanted(missing) == 1
+    assert inflow.next_step(10, DECODE) is None
+    assert not inflow.empty
+
+
+def test_step_is_made_again_until_it_is_captured():
+    """A failed transaction loses nothing: the very same step comes again."""
+    inflow = Inflow(0, START, None, None)
+    _feed(inflow, _everything())
+    first = inflow.next_step(10, DECODE)
+    assert inflow.next_step(10, DECODE) == first
+    inflow.captured(first)
+    assert inflow.empty
+    assert inflow.positions == dict.fromkeys(Kind, 1)
+    assert inflow.next_step(10, DECODE) is None
+
+
+def test_step_holds_several_progress_records_up_to_the_limit():
+    """Small batches share a transaction; one that is larger than the limit still goes, alone."""
+    inflow = Inflow(0, START, None, None)
+    for number in range(5):
+        _feed(inflow, _everything(3 * number), dict.fromkeys(Kind, number))
+    assert len(inflow.next_step(7, DECODE).announced) == 2
+    assert len(inflow.next_step(1, DECODE).announced) == 1
+    assert len(inflow.next_step(100, DECODE).announced) == 5
+
+
+def test_order_of_reading_does_not_matter():
+    """The topics are read at their own pace; the steps are the same."""
+    announced = [_everything(3 * number) for number in range(6)]
+    records = {
+        Kind.ON_TIME: [_raw(n, one.on_time[0].value, one.on_time[0].source_offset) for n, one in enumerate(announced)],
+        Kind.LATE: [_raw(n, one.late[0].value, one.late[0].source_offset) for n, one in enumerate(announced)],
+        Kind.REJECTED: [_raw(n, b"x", one.rejected[0].source_offset, trueup_reason="undecodable") for n, one in enumerate(announced)],
+    }
+    for seed in range(20):
+        inflow = Inflow(0, START, None, None)
+        order = random.Random(seed).sample([kind for kind in Kind for _ in announced], 24)
+        at = dict.fromkeys(Kind, 0)
+        captured = []
+        for kind in order:
+            if kind is Kind.PROGRESS:
+                inflow.add_progress(at[kind], announced[at[kind]].progress)
+            else:
+                inflow.add(kind, records[kind][at[kind]])
+            at[kind] += 1
+            while step := inflow.next_step(4, DECODE):
+                captured += step.announced
+                inflow.captured(step)
+        assert [one.progress for one in captured] == [one.progress for one in announced]
+        assert inflow.empty
+
+
+def test_gaps_made_by_control_records_are_no_gaps():
+    """A topic written in transactions has offsets without records; positions move over them."""
+    inflow = Inflow(0, START, None, None)
+    _feed(inflow, _everything(), {Kind.ON_TIME: 7, Kind.LATE: 2, Kind.REJECTED: 5, Kind.PROGRESS: 9})
+    assert inflow.next_step(10, DECODE).next == {Kind.ON_TIME: 8, Kind.LATE: 3, Kind.REJECTED: 6, Kind.PROGRESS: 10}
+
+
+def test_new_ledger_on_old_topics_begins_with_the_first_progress_record_kept():
+    """What lost progress records announced is passed over, whichever topic is read first, and after a restart too."""
+    for late_topic_first in (True, False):
+        inflow = Inflow(0, START, None, None)
+        announced = make_announced(first_offset=50, on_time=[make_forwarded(51, make_event("b"), arrival_ms=NOON_MS)])
+        inflow.add(Kind.ON_TIME, _raw(0, b"old", 40))
+        if late_topic_first:
+            inflow.add(Kind.LATE, _raw(3, b"old", 41))
+        inflow.add_progress(0, announced.progress)
+        inflow.add(Kind.ON_TIME, _raw(1, announced.on_time[0].value, 51))
+        step = inflow.next_step(10, DECODE)
+        assert step.next == {Kind.ON_TIME: 2, Kind.LATE: 4 if late_topic_first else 0, Kind.REJECTED: 0, Kind.PROGRESS: 1}
+        restarted = Inflow(0, step.next, 50, 52)
+        if not late_topic_first:
+            restarted.add(Kind.LATE, _raw(3, b"old", 41))
+        assert restarted.empty
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda inflow: inflow.add(Kind.ON_TIME, _raw(4, b"x", 0)),
+        lambda inflow: inflow.add_progress(6, make_announced(partition=1).progress),
+        lambda inflow: inflow.add_progress(6, make_announced(first_offset=9).progress),
+    ],
+    ids=["an offset read before", "another partition's progress", "a gap in the progress chain"],
+)
+def test_what_cannot_be_halts(spoil):
+    """Disorder on our own topics is never repaired by guessing."""
+    inflow = Inflow(0, dict.fromkeys(Kind, 5), 0, 8)
+    with pytest.raises(Broken):
+        spoil(inflow)
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [(b"no event", {}), (None, {}), (b"", {"trueup-source": b"1:0"}), (b"", {"trueup-source": b"zero"}), (b"", {"trueup-arrival": None})],
+    ids=["bytes that are no event", "no bytes", "another partition", "no source", "no arrival"],
+)
+def test_forwarded_record_that_is_none_halts(value, headers):
+    """Dedupe forwards decoded events only; anything else is a fault of ours, not of a producer."""
+    inflow = Inflow(0, START, None, None)
+    announced = make_announced(on_time=[make_forwarded(0, make_event("a"))])
+    raw = _raw(0, announced.on_time[0].value if value == b"" else value, 0)
+    with pytest.raises(Broken):
+        inflow.add(Kind.ON_TIME, raw._replace(headers=dict(raw.headers) | headers))
+        inflow.add_progress(0, announced.progress)
+        inflow.next_step(10, DECODE)
