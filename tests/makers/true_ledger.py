@@ -131,7 +131,7 @@ class TrueLedger:
         covered = cuts.coverages(self.writer, 1_000)
         if not covered:
             return 0
-        drafts = [draft(item, stripe_account="acct_test", now_ms=now_ms) for item in covered if item.events]
+        drafts = [draft(item, stripe_account="acct_test") for item in covered if item.events]
         return cuts.make_intents(self.writer, drafts, [item for item in covered if not item.events], "sink")
 
     def send(self, answer: Answer, now_ms: int) -> list[Call]:

@@ -1,0 +1,272 @@
+"""Each check is tripped by name: a true ledger, one hand in it, and exactly the checks that must notice do.
+
+`also` names the other checks that the same hand cannot help but trip; every check that is not named stays ok.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from tests.conftest import Database
+from tests.contract.proof.test_proof import CHECKS
+from tests.makers.true_ledger import true_ledger
+from tests.makers.usage_story import told_story
+from trueup.ledger.store import proof
+
+DIGESTS = ("postings_rebuilt_digest",)
+REBUILT = ("totals_rebuilt_from_events", "postings_rebuilt_digest")
+SEALED = ("chain_sealed",)
+
+
+@dataclass(frozen=True, slots=True)
+class Sabotage:
+    """What is done to the ledger, the check that must name it, and the checks that see it too."""
+
+    name: str
+    check: str
+    statement: str
+    also: tuple[str, ...] = ()
+
+
+SABOTAGES = [
+    Sabotage(
+        "an offset is skipped", "source_without_gap", "update ledger.source_batch set first_offset = 10 where first_offset = 9", SEALED
+    ),
+    Sabotage(
+        "an offset is read twice", "source_without_gap", "update ledger.source_batch set next_offset = 10 where first_offset = 0", SEALED
+    ),
+    Sabotage(
+        "the last progress record is lost",
+        "source_without_gap",
+        "delete from ledger.source_batch where first_offset = 9",
+        ("on_time_and_late_captured", "chain_sealed"),
+    ),
+    *[
+        Sabotage(
+            f"{what} of what arrived is off by one",
+            "arrived_equals_decided",
+            f"update ledger.source_batch set arrived_{what} = arrived_{what} + 1 where first_offset = 0",
+            SEALED,
+        )
+        for what in ("events", "quantity", "id_sum")
+    ],
+    *[
+        Sabotage(
+            f"{what} received is not what was announced",
+            "on_time_and_late_captured",
+            f"update ledger.source_batch set received_{what} = received_{what} - 1 where first_offset = 0",
+            SEALED,
+        )
+        for what in ("on_time_events", "late_quantity", "refused_id_sum")
+    ],
+    Sabotage(
+        "one event is lost and another takes its place",
+        "on_time_and_late_captured",
+        "update ledger.event set identity = 'ffffffff-ffff-ffff-ffff-ffffffffffff', id = 'other' where id = 'e2'",
+        SEALED,
+    ),
+    Sabotage(
+        "an event is lost",
+        "on_time_and_late_captured",
+        "delete from ledger.event where id = 'e2'",
+        ("accounts_zero_sum", "chain_sealed", *REBUILT),
+    ),
+    Sabotage("a refusal is lost", "on_time_and_late_captured", "delete from ledger.refusal where source_offset = 7", SEALED),
+    Sabotage("a conflict is lost", "on_time_and_late_captured", "delete from ledger.conflict", SEALED),
+    Sabotage("two events have one id", "one_row_per_identity", "update ledger.event set id = 'e1' where id = 'e2'", SEALED),
+    Sabotage(
+        "an event stands there twice",
+        "one_row_per_identity",
+        "alter table ledger.event drop constraint event_pkey; insert into ledger.event select * from ledger.event where id = 'e1'",
+        ("on_time_and_late_captured", "accounts_zero_sum", "chain_sealed", *REBUILT),
+    ),
+    Sabotage(
+        "usage from nowhere",
+        "accounts_zero_sum",
+        """insert into ledger.posting
+           select 999, subject_id, segment_start, segment_end, 1, 2, 1, 0, oldest_event_time, newest_event_time, null
+           from ledger.posting where from_account = 1 limit 1""",
+        REBUILT,
+    ),
+    Sabotage(
+        "an event weighs more than was posted",
+        "accounts_zero_sum",
+        "update ledger.event set billable_quantity = billable_quantity + 1 where id = 'l1'",
+        ("chain_sealed", *REBUILT),
+    ),
+    Sabotage(
+        "an intent is acknowledged twice",
+        "no_negative_holding",
+        "insert into ledger.posting select * from ledger.posting where from_account = 3 and quantity = 9",
+        ("outcome_state_machine", "hours_equal_summaries", *DIGESTS),
+    ),
+    Sabotage(
+        "more leaves review than came",
+        "no_negative_holding",
+        """insert into ledger.posting
+           select 999, subject_id, segment_start, segment_end, 8, 10, quantity + 1, events, oldest_event_time, newest_event_time, null
+           from ledger.posting where to_account = 8""",
+        DIGESTS,
+    ),
+    Sabotage("an intent's count is off", "intent_covers_postings_once", "update ledger.intent set events = events + 1 where quantity = 9"),
+    Sabotage(
+        "an intent's value is off",
+        "intent_covers_postings_once",
+        "update ledger.intent set quantity = quantity - 1 where quantity = 9",
+        ("outcome_state_machine",),
+    ),
+    Sabotage(
+        "an intent sends another value",
+        "intent_covers_postings_once",
+        "update ledger.intent set body = jsonb_set(body, '{payload,value}', '\"1.5\"') where quantity = 150",
+    ),
+    Sabotage(
+        "a posting that committed late lies inside what was cut",
+        "intent_covers_postings_once",
+        """insert into ledger.posting
+           select batch_id, subject_id, segment_start, segment_end, 1, 2, 1, 1, oldest_event_time, newest_event_time, null
+           from ledger.posting where to_account = 2 and quantity = 9 and events = 3""",
+        ("accounts_zero_sum", "chain_sealed", *REBUILT),
+    ),
+    Sabotage(
+        "an intent begins behind where the last one ended",
+        "intent_covers_postings_once",
+        "update ledger.intent set after_batch = 1 where quantity = 9",
+        DIGESTS,
+    ),
+    Sabotage(
+        "unsent is taken without an intent",
+        "intent_covers_postings_once",
+        "update ledger.posting set intent_id = 999 where to_account = 3 and quantity = 9",
+        ("no_negative_holding", *DIGESTS),
+    ),
+    Sabotage(
+        "a final outcome is lost",
+        "outcome_state_machine",
+        "delete from ledger.outcome where outcome_id = (select max(outcome_id) from ledger.outcome)",
+        DIGESTS,
+    ),
+    Sabotage(
+        "an answer under an old lease is posted",
+        "outcome_state_machine",
+        """insert into ledger.outcome (intent_id, attempt_id, class, final, may_have_arrived, posted, recorded_at)
+           select intent_id, attempt_id, 'reject', false, false, true, recorded_at from ledger.outcome limit 1""",
+    ),
+    Sabotage(
+        "a call is made after the end",
+        "outcome_state_machine",
+        """insert into ledger.attempt (intent_id, number, lane_epoch, holder, idempotency_key, started_at)
+           select intent_id, 2, lane_epoch, holder, idempotency_key, started_at + interval '1 second' from ledger.attempt limit 1""",
+    ),
+    Sabotage("an attempt is lost", "outcome_state_machine", "update ledger.attempt set number = 2"),
+    Sabotage(
+        "a rejected intent is called acknowledged",
+        "outcome_state_machine",
+        "update ledger.posting set to_account = 7 where from_account = 3 and quantity = 9",
+        ("hours_equal_summaries", *DIGESTS),
+    ),
+    Sabotage(
+        "a call is repeated after Stripe may have forgotten",
+        "nothing_past_horizon",
+        """update ledger.attempt set number = 2;
+           insert into ledger.attempt (intent_id, number, lane_epoch, holder, idempotency_key, started_at)
+           select intent_id, 1, lane_epoch, holder, idempotency_key, started_at - interval '20 hours 1 second' from ledger.attempt""",
+    ),
+    Sabotage("usage too old for Stripe is sent", "nothing_past_horizon", "update ledger.meter_version set horizon_seconds = 60"),
+    Sabotage(
+        "Stripe counts one unit more", "hours_equal_summaries", "update ops.stripe_summary set quantity = quantity + 1 where quantity = 9"
+    ),
+    Sabotage(
+        "Stripe counts one unit less", "hours_equal_summaries", "update ops.stripe_summary set quantity = quantity - 1 where quantity = 150"
+    ),
+    Sabotage(
+        "one hour has what another lacks",
+        "hours_equal_summaries",
+        "update ops.stripe_summary set quantity = 109 - quantity where quantity in (9, 100)",
+    ),
+    Sabotage("a figure has too many digits", "hours_equal_summaries", "update ops.stripe_summary set exact = false where quantity = 9"),
+    Sabotage("a table is unguarded", "append_only_guards", "drop trigger refuse_row_change on ledger.event"),
+    Sabotage("a guard sleeps", "append_only_guards", "alter table ledger.posting disable trigger refuse_truncate"),
+    Sabotage("a guard sleeps in replicas", "append_only_guards", "alter table ledger.batch enable trigger refuse_row_change"),
+    Sabotage("a guard looks at some rows only", "append_only_guards",
+        """drop trigger refuse_row_change on ledger.outcome;
+           create trigger refuse_row_change before update or delete on ledger.outcome for each row when (old.final)
+           execute function ledger.refuse_change();
+           alter table ledger.outcome enable always trigger refuse_row_change"""),
+    Sabotage(
+        "the guard lets pass",
+        "append_only_guards",
+        """create or replace function ledger.refuse_change() returns trigger language plpgsql set search_path = pg_catalog
+           as $$ begin if tg_op = 'DELETE' then return old; end if; return new; end $$""",
+    ),
+    Sabotage("a rule goes around the guard", "append_only_guards",
+        "create rule quiet as on update to ledger.event do instead nothing"),
+    Sabotage("the writer may update", "roles_and_grants", "grant update on ledger.event to trueup_writer"),
+    Sabotage("the writer may update a column", "roles_and_grants", "grant update (quantity) on ledger.event to trueup_writer"),
+    Sabotage("everybody may delete", "roles_and_grants", "grant delete on ledger.posting to public"),
+    Sabotage("finance sees the tables", "roles_and_grants", "grant select on ledger.event to finance_ro"),
+    Sabotage("a login role owns a table", "roles_and_grants", "alter table ledger.cut owner to trueup_writer"),
+    Sabotage("the writer may make tables", "roles_and_grants", "grant create on schema ledger to trueup_writer"),
+    Sabotage(
+        "a function runs as its owner, led by the caller", "roles_and_grants", "alter function ops.now() reset search_path"
+    ),
+    Sabotage("a reason is changed", "chain_sealed", "update ledger.event set reason = 'other' where id = 'e3'"),
+    Sabotage("a kept record is changed", "chain_sealed", "update ledger.conflict set record = 'x'"),
+    Sabotage("a seal is replaced", "chain_sealed", "update ledger.batch set chain_sha256 = sha256('x') where kind = 'capture'"),
+    Sabotage("a batch is unsealed", "chain_sealed",
+        "update ledger.batch set chain_sha256 = null where batch_id = (select max(batch_id) from ledger.source_batch)"),
+    Sabotage(
+        "an event counts in another segment",
+        "totals_rebuilt_from_events",
+        """update ledger.event set segment_start = segment_start + interval '5 minutes', segment_end = segment_end + interval '5 minutes'
+           where id = 's1'""",
+        ("chain_sealed", *DIGESTS),
+    ),
+    Sabotage(
+        "late usage is called on time",
+        "totals_rebuilt_from_events",
+        "update ledger.event set late = false where id = 'l1'",
+        ("chain_sealed", *DIGESTS),
+    ),
+    Sabotage(
+        "a posting's dates are changed",
+        "postings_rebuilt_digest",
+        "update ledger.posting set newest_event_time = newest_event_time + interval '1 second' where to_account = 3 and quantity = 9",
+    ),
+]
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda sabotage: sabotage.name)
+def test_the_check_notices(database: Database, sabotage: Sabotage):
+    with true_ledger(database) as ledger:
+        told_story(ledger)
+        with psycopg.connect(database.dsn, autocommit=True) as hand:
+            if sabotage.check == "append_only_guards":
+                hand.execute(sabotage.statement.encode())
+            else:
+                with ledger.sabotage() as freed:
+                    freed.execute(sabotage.statement.encode())
+            statuses = {check.check_name: check.status for check in proof.prove(ledger.writer, deep=True).checks}
+    expected = {name: "violated" if name == sabotage.check or name in sabotage.also else "ok" for name in CHECKS}
+    assert statuses == expected
+
+
+def test_every_check_has_its_sabotage():
+    assert {sabotage.check for sabotage in SABOTAGES} == set(CHECKS)
+
+
+def test_an_owner_that_logs_in_is_noticed(database: Database):
+    """Roles are the cluster's: put back at once."""
+    with true_ledger(database) as ledger:
+        told_story(ledger)
+        with psycopg.connect(database.dsn, autocommit=True) as hand:
+            hand.execute("grant trueup_owner to finance_ro")
+            try:
+                statuses = {check.check_name: check.status for check in proof.prove(ledger.writer).checks}
+            finally:
+                hand.execute("revoke trueup_owner from finance_ro")
+        assert statuses.pop("roles_and_grants") == "violated"
+        assert set(statuses.values()) == {"ok"}
