@@ -80,9 +80,12 @@ _CARRIERS = (Kind.ON_TIME, Kind.LATE, Kind.REJECTED)
 class Inflow:
     """What has been read of one partition and not been captured yet."""
 
-    def __init__(self, partition: int, positions: Mapping[Kind, int], source_begin: int | None, source_position: int | None) -> None:
+    def __init__(
+        self, partition: int, positions: Mapping[Kind, int], source_begin: int | None, source_position: int | None, epoch: int = 0
+    ) -> None:
         """Begin where the ledger stands: it holds this partition's source from `source_begin` up to `source_position`."""
         self.partition = partition
+        self.epoch = epoch
         self._positions = dict(positions)
         self._read_to = dict(positions)
         self._source_begin = source_begin
@@ -91,6 +94,10 @@ class Inflow:
         self._begun: set[Kind] = set()
         self._carried: dict[Kind, deque[Raw]] = {kind: deque() for kind in _CARRIERS}
         self._progress: deque[_Waiting] = deque()
+
+    def again(self) -> Inflow:
+        """The same partition with nothing read yet, where the ledger stands now."""
+        return Inflow(self.partition, self._positions, self._source_begin, self._source_position, self.epoch)
 
     @property
     def positions(self) -> Mapping[Kind, int]:

@@ -1,0 +1,317 @@
+"""Capture: from four topics into the ledger, one transaction a batch. No position moves before its rows are committed.
+
+A ledger that is away stops nothing for good: reading goes on until enough waits, and the same batch is tried again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaException
+
+from services.stripe_sink.adapters.capture_topics import At, CaptureTopics
+from services.stripe_sink.adapters.catalogue import CatalogueTopic
+from services.stripe_sink.app.capture_catalogue import CaptureCatalogue
+from services.stripe_sink.config import Settings
+from services.stripe_sink.core import capture as core
+from services.stripe_sink.core.inflow import Inflow, Kind, Step
+from services.stripe_sink.metrics import capture as metrics
+from trueup.contracts.codec import Decoder, decode_progress
+from trueup.contracts.errors import Broken, Poison, Transient
+from trueup.ledger import migrate
+from trueup.ledger.store import capture as ledger
+from trueup.ledger.store.session import Session
+from trueup.runtime import log
+from trueup.runtime.kafka import OffsetsReader
+from trueup.runtime.metrics import Registry
+from trueup.runtime.web import Activity, Health
+
+READ_RECORDS = 10_000
+IDLE_WAIT_SECONDS = 0.1
+CATALOGUE_SECONDS = 1.0
+MEASURE_SECONDS = 5.0
+LIVE_SECONDS = 120.0
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5.0
+# Who was refused has either lost the partition, and hears of it when the group has noticed, or must take it again.
+RETAKE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Status:
+    """What the last round left, for those who ask from other threads."""
+
+    ends: Mapping[At, int] = field(default_factory=dict)
+    owned: frozenset[int] = frozenset()
+    catalogue_seen: int = -1
+    busy_with: str = "starting"
+    trouble: str = "no partitions were assigned yet"
+    work: int = 0
+    at_seconds: float = 0.0
+
+
+class Capture:
+    """The capture half of the sink. `step` is one round; only the thread that calls it touches the working state."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._log = log.get("capture")
+        # Two processes of one name must not be taken for each other in what is written down.
+        self._holder = f"{settings.room}/{os.getpid()}"
+        self._session = Session(settings.postgres_dsn, f"trueup-{self._holder}/capture")
+        self._topics = CaptureTopics(settings)
+        self._ends_reader = OffsetsReader(settings)
+        self._catalogue_topic = CatalogueTopic(settings, self._ends_reader)
+        self._catalogue = CaptureCatalogue(self._catalogue_topic, self._session)
+        self._decode = Decoder(settings.confluent_schema_ids).decode_batch
+        self._inflows: dict[int, Inflow] = {}
+        self._ends: dict[At, int] = {}
+        self._paused: set[At] = set()
+        self._subjects: dict[tuple[str, str], int] = {}
+        self._work = 0
+        self._trouble = ""
+        self._schema_seen = False
+        self._retry_seconds = FIRST_RETRY_SECONDS
+        self._not_before = self._retake_at = self._catalogue_at = self._measure_at = 0.0
+        self._status = _Status(at_seconds=time.monotonic())
+        self._asking = threading.Lock()
+        self._asking_ends = OffsetsReader(settings)
+
+    def start(self) -> None:
+        """Join the group."""
+        self._topics.subscribe()
+
+    def step(self) -> int:
+        """One round: read, take over what was assigned, capture whole batches. Gives how many events were captured."""
+        self._read()
+        handled = 0
+        if time.monotonic() >= self._not_before:
+            try:
+                self._take_over()
+                self._follow_catalogue()
+                handled = self._capture_all()
+                self._trouble = ""
+                self._retry_seconds = FIRST_RETRY_SECONDS
+            except Transient as away:
+                self._wait_for(away)
+        self._mind_limits()
+        self._measure()
+        self._publish()
+        return handled
+
+    def close(self) -> None:
+        """Let go of everything; what was not committed is read again by whoever comes next."""
+        self._topics.close()
+        self._catalogue_topic.close()
+        self._ends_reader.close()
+        self._session.close()
+        with self._asking:
+            self._asking_ends.close()
+
+    def live(self) -> Health:
+        """Whether rounds go on."""
+        age_seconds = time.monotonic() - self._status.at_seconds
+        return Health(age_seconds < LIVE_SECONDS, f"the last round ended {age_seconds:.0f} s ago")
+
+    def ready(self) -> Health:
+        """Whether what arrives now would reach the ledger."""
+        status = self._status
+        return Health(not status.trouble, status.trouble or f"captures {len(status.owned)} partitions")
+
+    def activity(self) -> Activity:
+        """Idle when every topic stands at the end that it has right now, open transactions included, and nothing waits."""
+        status = self._status
+        owns = tuple(f"capture:{partition}" for partition in sorted(status.owned))
+        why = status.busy_with or status.trouble
+        if not why:
+            try:
+                with self._asking:
+                    why = self._behind(status)
+            except KafkaException as failure:
+                why = f"the broker does not say where topics end: {failure}"
+        return Activity(not why, status.work, None, owns, why or "idle")
+
+    def _behind(self, status: _Status) -> str:
+        ends = self._asking_ends
+        if ends.low_and_high(self._catalogue.topic, 0)[1] != status.catalogue_seen:
+            return "a catalogue version was appended"
+        for (kind, partition), end in status.ends.items():
+            if ends.low_and_high(self._topics.topic[kind], partition)[1] != end:
+                return f"{kind.value} of partition {partition} goes on"
+        return ""
+
+    def _read(self) -> None:
+        waits = any(inflow.waiting(Kind.PROGRESS) for inflow in self._inflows.values())
+        fetched = self._topics.read(READ_RECORDS, 0.0 if waits and not self._trouble else IDLE_WAIT_SECONDS)
+        if fetched is None:
+            self._inflows.clear()
+            self._retake_at = 0.0
+            return
+        for kind, partition, raw in fetched.records:
+            inflow = self._inflows.get(partition)
+            if inflow is None:
+                continue  # fenced: read again from the ledger's position once it is taken back
+            self._ends.pop((kind, partition), None)
+            if kind is not Kind.PROGRESS:
+                inflow.add(kind, raw)
+                continue
+            try:
+                inflow.add_progress(raw.offset, decode_progress(raw.value or b""))
+            except Poison as fault:
+                raise Broken(f"{self._topics.topic[kind]} {partition}:{raw.offset}: {fault}") from fault
+        self._ends |= fetched.ends
+
+    def _take_over(self) -> None:
+        """Claim what was assigned and is not held, then read everything from where the ledger stands."""
+        assigned = self._topics.assigned or frozenset()
+        missing = sorted(assigned - self._inflows.keys())
+        if not missing or time.monotonic() < self._retake_at:
+            return
+        if not self._schema_seen:
+            self._session.run(migrate.require_current)
+            self._schema_seen = True
+        taken = {partition: self._claim(partition) for partition in missing}
+        # Whoever is held already is read anew too: the client knows only whole assignments.
+        self._inflows = {partition: inflow.again() for partition, inflow in self._inflows.items()} | taken
+        self._ends.clear()
+        self._paused.clear()
+        self._topics.begin({partition: inflow.positions for partition, inflow in self._inflows.items()})
+        self._log.info("took over", partitions=missing)
+
+    def _claim(self, partition: int) -> Inflow:
+        try:
+            beginnings = {name: self._ends_reader.low_and_high(name, partition)[0] for name in self._topics.topic.values()}
+        except KafkaException as failure:
+            raise Transient(f"the broker does not say where topics begin: {failure}") from failure
+        claim = self._session.run(lambda connection: ledger.claim(connection, self._holder, partition, beginnings))
+        positions = {kind: claim.positions[topic] for kind, topic in self._topics.topic.items()}
+        return Inflow(partition, positions, claim.source_begin, claim.source_position, claim.epoch)
+
+    def _follow_catalogue(self) -> None:
+        """At leisure; before a batch is decided it is read once more, to an end asked for after the batch was read."""
+        if time.monotonic() >= self._catalogue_at:
+            self._work += self._catalogue.refresh()
+            self._catalogue_at = time.monotonic() + CATALOGUE_SECONDS
+            self._registry.set(metrics.CATALOGUE_VERSION, self._catalogue.newest)
+
+    def _capture_all(self) -> int:
+        handled = 0
+        fresh = False
+        for partition in list(self._inflows):
+            step = self._inflows[partition].next_step(self._settings.capture_events, self._decode)
+            if step is None:
+                continue
+            if not fresh:
+                self._work += self._catalogue.refresh()
+                fresh = True
+            if not self._catalogue.timeline.versions:
+                raise Transient("there is no catalogue yet")
+            handled += self._capture(self._inflows[partition], step)
+        return handled
+
+    def _capture(self, inflow: Inflow, step: Step) -> int:
+        slices = [core.slice_of(announced, self._catalogue.timeline) for announced in step.announced]
+        self._number(core.subjects(slices))
+        advances = [ledger.Advance(self._topics.topic[kind], step.expected[kind], step.next[kind]) for kind in Kind]
+        batch = ledger.Batch(
+            inflow.partition, inflow.epoch, tuple(advances), core.identities(slices), lambda kept: core.decide(slices, kept)
+        )
+        began = time.monotonic()
+        try:
+            captured = self._session.run(lambda connection: ledger.capture(connection, self._settings.room, batch, self._subjects))
+        except ledger.Fenced as fenced:
+            self._log.warning("fenced", partition=inflow.partition, why=str(fenced))
+            self._registry.increase(metrics.FENCED)
+            del self._inflows[inflow.partition]
+            self._retake_at = time.monotonic() + RETAKE_SECONDS
+            return 0
+        self._registry.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
+        inflow.captured(step)
+        self._topics.show_positions(inflow.partition, inflow.positions)
+        self._count(captured)
+        self._work += max(1, step.events)
+        return step.events
+
+    def _number(self, subjects: set[tuple[str, str]]) -> None:
+        unknown = subjects - self._subjects.keys()
+        if unknown:
+            self._subjects |= self._session.run(lambda connection: ledger.number_subjects(connection, unknown))
+
+    def _count(self, captured: ledger.Captured) -> None:
+        decision = captured.decision
+        late = sum([row.late for row in decision.events])
+        counts = (len(decision.events) - late, late, len(decision.duplicates), len(decision.conflicts), len(decision.refusals))
+        for outcome, count in zip(metrics.OUTCOMES, counts, strict=True):
+            self._registry.increase(metrics.EVENTS, count, room=metrics.ROOM, outcome=outcome)
+        for row in decision.source_batches:
+            self._registry.observe(metrics.ARRIVAL_TO_LEDGER, max(0, captured.recorded_at_ms - row.last_arrival_ms) / 1_000)
+
+    def _wait_for(self, away: Transient) -> None:
+        """The ledger or the broker is away: everything stays as it is, and the same work is tried again a little later."""
+        if str(away) != self._trouble:
+            self._log.warning("waiting", why=str(away))
+        self._registry.increase(metrics.FAILURES)
+        self._trouble = str(away)
+        self._not_before = time.monotonic() + self._retry_seconds
+        self._retry_seconds = min(2 * self._retry_seconds, LONGEST_RETRY_SECONDS)
+
+    def _mind_limits(self) -> None:
+        """Bound memory: a topic that is ahead waits for the others, but never for what the next progress record announces."""
+        most = self._settings.capture_waiting_records
+        over, under = [], []
+        for partition, inflow in self._inflows.items():
+            for kind in Kind:
+                full = inflow.waiting(kind) >= max(most, inflow.wanted(kind))
+                if full and (kind, partition) not in self._paused:
+                    over.append((kind, partition))
+                if not full and (kind, partition) in self._paused:
+                    under.append((kind, partition))
+        if over:
+            self._topics.pause(over)
+        if under:
+            self._topics.resume(under)
+        self._paused = (self._paused | set(over)) - set(under)
+
+    def _measure(self) -> None:
+        if time.monotonic() < self._measure_at:
+            return
+        self._measure_at = time.monotonic() + MEASURE_SECONDS
+        self._registry.set(metrics.OWNED, len(self._inflows))
+        self._registry.clear(metrics.LAG)
+        self._registry.clear(metrics.OLDEST)
+        for partition, inflow in self._inflows.items():
+            for kind, topic in self._topics.topic.items():
+                labels = {"topic": topic, "partition": str(partition)}
+                self._registry.set(metrics.OLDEST, (inflow.oldest_arrival_ms(kind) or 0) / 1_000, **labels)
+                end = self._ends.get((kind, partition)) or self._end(topic, partition)
+                # At the end the position stands before control records, which nobody will ever read.
+                behind = 0 if inflow.empty and (kind, partition) in self._ends else end - inflow.positions[kind]
+                self._registry.set(metrics.LAG, max(0, behind), **labels)
+
+    def _end(self, topic: str, partition: int) -> int:
+        try:
+            return self._ends_reader.low_and_high(topic, partition)[1]
+        except KafkaException as failure:
+            self._log.info("lag not known", topic=topic, partition=partition, why=str(failure))
+            return 0
+
+    def _publish(self) -> None:
+        assigned = self._topics.assigned
+        waiting = [partition for partition, inflow in self._inflows.items() if not inflow.empty]
+        busy = ""
+        if assigned is None:
+            busy = "no partitions were assigned yet"
+        elif assigned != self._inflows.keys():
+            busy = "partitions are being taken over"
+        elif waiting:
+            busy = f"records of partitions {waiting} wait"
+        elif len(self._ends) < len(Kind) * len(self._inflows):
+            busy = "reading"
+        trouble = self._trouble or ("" if assigned is not None and assigned == self._inflows.keys() else busy)
+        self._status = _Status(
+            dict(self._ends), frozenset(self._inflows), self._catalogue.seen, busy, trouble, self._work, time.monotonic()
+        )

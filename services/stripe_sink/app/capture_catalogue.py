@@ -1,0 +1,55 @@
+"""Which catalogue decided what capture writes: followed on its topic, and kept in the ledger as it was read."""
+
+from __future__ import annotations
+
+from services.stripe_sink.adapters.catalogue import Appended, CatalogueTopic
+from trueup.contracts.catalogue import CatalogueError, Timeline, parse
+from trueup.contracts.errors import Broken
+from trueup.ledger.store import catalogue
+from trueup.ledger.store.session import Session
+
+
+class CaptureCatalogue:
+    """The timeline of versions. A version counts once it stands in the ledger too."""
+
+    def __init__(self, topic: CatalogueTopic, session: Session) -> None:
+        self._topic = topic
+        self._session = session
+        self._unrecorded: list[Appended] = []
+        self.timeline = Timeline()
+
+    @property
+    def newest(self) -> int:
+        """The newest version known, 0 without any."""
+        return self.timeline.versions[-1].version if self.timeline.versions else 0
+
+    @property
+    def seen(self) -> int:
+        """Up to where the topic was read and recorded."""
+        return -1 if self._unrecorded else self._topic.seen
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+        return self._topic.topic
+
+    def refresh(self) -> int:
+        """Read up to an end asked for now, and record what is new; Transient when either cannot be done yet."""
+        self._unrecorded += self._topic.read_on()
+        recorded = 0
+        while self._unrecorded:
+            self._record(self._unrecorded[0])
+            self._unrecorded.pop(0)
+            recorded += 1
+        return recorded
+
+    def _record(self, appended: Appended) -> None:
+        version = appended.version
+        try:
+            content = parse(version.content_toml)
+        except CatalogueError as fault:
+            raise Broken(f"catalogue version {version.version} cannot be read: {fault}") from fault
+        timeline = self.timeline.with_version(version.version, appended.append_ms, content)
+        in_force = next(entry for entry in timeline.versions if entry.version == version.version)
+        self._session.run(lambda connection: catalogue.record_version(connection, version, appended.append_ms, in_force))
+        self.timeline = timeline
