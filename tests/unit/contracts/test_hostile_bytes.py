@@ -190,6 +190,26 @@ def test_every_byte_put_in_or_left_out(valid: bytes) -> None:
             judge(valid[:at] + byte + valid[at:])
 
 
+@pytest.mark.parametrize(
+    ("field", "before", "after"),
+    [(name, b"", b"") for name in ("id", "source", "meter", "customer")]
+    + [(name, b"\x02", b"") for name in ("reason", "corrects")]
+    + [("dimensions", b"\x02", b"\0\0"), ("dimensions", b"\x02\x02a", b"\0")],
+)
+def test_a_long_text_is_not_read_as_a_short_one(field: str, before: bytes, after: bytes) -> None:
+    """A length in two bytes whose first, taken alone, would give another text that ends where the next field begins."""
+    judge(record(**{field: before + b"\x82\x02" + b"x" * 64 + after}))
+    assert judge(record(**{field: before + b"\x82\x02" + b"x" * 129 + after})) is not None
+
+
+def test_a_large_map_is_not_read_as_a_small_one() -> None:
+    """A count in two bytes whose first, taken alone, would give 65 dimensions that end where the map does."""
+    names = [chr(0x100 + number) for number in range(65)]
+    seeming = b"\x02\x02a" + b"".join(text(name) + b"\0" for name in names)
+    judge(record(dimensions=b"\x82" + seeming + b"\0"))
+    judge(record(dimensions=b"\x82\x02a\0" + b"".join(text(name) + b"\0" for name in names[1:]) + b"\0"))
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes(value: bytes) -> None:
     """Bytes from nowhere."""

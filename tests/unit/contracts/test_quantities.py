@@ -74,6 +74,8 @@ def test_the_obvious_way_is_wrong() -> None:
     assert int(1.13 * 10**2) == 112
     assert summary_to_smallest(1.13, 2) == 113
     assert summary_to_smallest(0.1 + 0.2, 3) == 300
+    # The float is a little below 1.015; what Stripe meant is its shortest text.
+    assert summary_to_smallest(1.015, 2) == 102
 
 
 @pytest.mark.parametrize(("value", "quantity"), [(0.0, 0), (-0.0, 0), (1e22, 10**22), (1e-7, 0), (0.5, 0), (1.5, 2), (-1.5, -2)])
