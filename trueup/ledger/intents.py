@@ -25,6 +25,7 @@ class Coverage:
     stripe_customer: str
     stripe_event_name: str
     scale: int
+    now_ms: int  # the date by which it was found due
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Cutter:
         self._judge(connection, state)
         self._cut(connection, state)
         made = 0
-        while covered := self._make_intents(connection, state.now_ms):
+        while covered := self._make_intents(connection):
             made += covered
         if made:
             self._registry.increase(INTENTS_CUT, made)
@@ -68,12 +68,12 @@ class Cutter:
             self._cut_at_seconds = now_seconds
             cuts.discover(connection, cuts.cut(connection))
 
-    def _make_intents(self, connection: Connection, now_ms: int) -> int:
+    def _make_intents(self, connection: Connection) -> int:
         covered = cuts.coverages(connection, MOST_INTENTS_AT_ONCE)
         if not covered:
             return 0
         account = self._stripe_account(connection)
-        drafts = [draft(item, stripe_account=account, now_ms=now_ms) for item in covered if item.events]
+        drafts = [draft(item, stripe_account=account) for item in covered if item.events]
         return cuts.make_intents(connection, drafts, [item for item in covered if not item.events], self._writer)
 
     def _stripe_account(self, connection: Connection) -> str:

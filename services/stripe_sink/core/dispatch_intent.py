@@ -15,13 +15,13 @@ MOST_DIGITS = 15
 HORIZON_MS = 20 * 3_600_000
 
 
-def draft(coverage: Coverage, *, stripe_account: str, now_ms: int) -> Draft:
+def draft(coverage: Coverage, *, stripe_account: str) -> Draft:
     """Make the intent for a coverage. The same coverage always has the same identifier."""
     identifier = intent_identifier(
         stripe_account, coverage.stripe_customer, coverage.stripe_event_name, coverage.segment_start_ms, coverage.after_batch
     )
     # Whole seconds, rounded down: a second up could be ahead of now or in the next segment.
-    timestamp_seconds = min(coverage.newest_event_time_ms, now_ms) // 1_000
+    timestamp_seconds = min(coverage.newest_event_time_ms, coverage.now_ms) // 1_000
     text = canonical(
         {
             "event_name": coverage.stripe_event_name,

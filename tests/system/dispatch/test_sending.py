@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from tests.makers.dispatch_world import DispatchWorld, wait_idle
+from services.stripe_sink.adapters.stripe_meters import StripeMeters
+from services.stripe_sink.app.dispatch import DispatchLimits
+from services.stripe_sink.app.dispatch_sender import SenderLimits
+from services.stripe_sink.core.dispatch_wait import BackOff
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_for, wait_idle
+from trueup.ledger.store.dispatch import arming
 
 
 def test_usage_of_a_segment_is_sent_once_when_its_window_has_ended(world: DispatchWorld) -> None:
@@ -45,3 +52,147 @@ def test_trouble_on_the_way_neither_loses_nor_doubles(world: DispatchWorld, kind
     assert world.books("acme", "tokens") == (1, "5")
     assert world.classes() == classes
     assert (world.account("in_flight"), world.account("acknowledged")) == (0, 5)
+
+
+def test_refused_usage_stands_in_rejected_and_is_not_sent_again(world: DispatchWorld) -> None:
+    """A refusal is final: what Stripe will not have waits for a person, and never loops."""
+    world.use("acme", "tokens", 5)
+    world.emulator.client().v1.billing.meters.deactivate(f"mtr_{world.event_name('tokens')}")
+    with world.dispatching() as dispatch:
+        world.pass_segment()
+        wait_idle(dispatch)
+    assert world.classes() == ["reject"]
+    assert (world.account("in_flight"), world.account("rejected")) == (0, 5)
+
+
+def test_refusal_after_an_unknown_answer_is_settled_by_reading(world: DispatchWorld) -> None:
+    """The first call was taken and its answer lost; then the meter is archived. Only the summary tells the truth."""
+    world.use("acme", "tokens", 5)
+    world.trouble("drop_after")
+    world.pass_segment()
+    with world.dispatching(url=None) as dispatch:
+        wait_for(lambda: world.classes() == ["unknown", "ack"])
+        wait_idle(dispatch)
+    world.use("acme", "tokens", 7)
+    world.pass_segment()
+    world.trouble("500_before", 1)
+    meter = f"mtr_{world.event_name('tokens')}"
+    slow = DispatchLimits(senders=1, look_seconds=0.02, sender=SenderLimits(lease_seconds=4.0, back_off=BackOff(2.0, 2.0)))
+    with world.dispatching(limits=slow) as dispatch:
+        wait_for(lambda: world.classes()[2:] == ["unknown"])
+        world.emulator.client().v1.billing.meters.deactivate(meter)
+        wait_idle(dispatch)
+        assert world.classes()[2:] == ["unknown", "unknown"]
+        due = dispatch.activity().next_due_ms
+        assert due == world.now_ms + 2 * HOUR_MS
+        world.set_now(due)
+        wait_idle(dispatch)
+        assert dispatch.activity().next_due_ms == due + 15 * MINUTE_MS
+        world.advance(15 * MINUTE_MS)
+        wait_idle(dispatch)
+        assert world.classes()[4:] == ["settled"]
+        assert world.rows("select quantity_landed, quantity_remainder from ledger.settlement") == [(0, 7)]
+        world.emulator.client().v1.billing.meters.reactivate(meter)
+        world.pass_segment()
+        wait_idle(dispatch)
+    assert world.books("acme", "tokens") == (2, "12")
+    assert (world.account("unsent"), world.account("in_flight"), world.account("acknowledged")) == (0, 0, 12)
+
+
+def test_usage_that_stripe_drops_later_is_still_only_acknowledged(world: DispatchWorld) -> None:
+    """A 2xx is received, not billed: the reconciler will find that the books are short."""
+    world.use("acme", "tokens", 5)
+    world.trouble("reject")
+    world.pass_segment()
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    assert world.books("acme", "tokens") == (0, "0")
+    assert world.account("acknowledged") == 5
+
+
+def test_nobody_listening_is_a_call_that_did_not_arrive(world: DispatchWorld) -> None:
+    """A refused connection starts no horizon: the intent may be sent for as long as it takes."""
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    with world.dispatching(url="http://127.0.0.1:9"):
+        wait_for(lambda: len(world.classes()) >= 3)
+    assert set(world.classes()) == {"retry"}
+    assert world.rows("select risk_since from ops.open_intent") == [(None,)]
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    assert world.books("acme", "tokens") == (1, "5")
+
+
+def test_usage_that_sums_to_zero_is_settled_without_a_call(world: DispatchWorld) -> None:
+    """Fourteen runs and fourteen failures: Stripe need not hear of it."""
+    world.use("acme", "tokens", 5)
+    world.use("acme", "tokens", -5)
+    world.pass_segment()
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    assert world.classes() == ["zero"]
+    assert world.rows("select count(*) from ledger.attempt") == [(0,)]
+    assert world.rows("select from_account, to_account, quantity, events from ledger.posting where intent_id is not null order by 1") == [
+        (2, 3, 0, 2),
+        (3, 4, 0, 2),
+    ]
+
+
+def test_value_too_long_for_stripe_halts_its_lane_before_any_call(world: DispatchWorld) -> None:
+    """Other lanes go on; the operator sees which waits, and why."""
+    world.map("globex")
+    world.use("acme", "tokens", 10**15)
+    world.use("globex", "tokens", 7)
+    world.pass_segment()
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+        wait_for(lambda: b'trueup_lanes_halted{reason="value_too_long"} 1.0' in world.registries[0].render())
+        assert dispatch.health().ok
+    assert world.books("acme", "tokens") == (0, "0")
+    assert world.books("globex", "tokens") == (1, "7")
+    assert [lane.reason for lane in arming.status(world.ledger).halted_lanes] == ["value_too_long"]
+
+
+def test_identifier_that_somebody_else_used_halts_the_lane(world: DispatchWorld) -> None:
+    """`already exists` without a call of ours is no success: this ledger may have forgotten what it sent."""
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    with world.dispatching(url="http://127.0.0.1:9"):
+        wait_for(lambda: bool(world.classes()))
+    ((body,),) = world.rows("select body from ledger.intent")
+    world.emulator.client().v1.billing.meter_events.create(body | {"timestamp": body["timestamp"]}, {"idempotency_key": "other"})
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    assert world.classes()[-1] == "halt"
+    assert (world.account("in_flight"), world.account("acknowledged")) == (5, 0)
+    assert [lane.reason for lane in arming.status(world.ledger).halted_lanes] == ["identifier_taken"]
+
+
+def test_key_that_stripe_refuses_stops_the_whole_sink_and_loses_nothing(world: DispatchWorld) -> None:
+    """A rolled key is nobody's lane: everything waits, and goes out once the room has the new key."""
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    wrong = StripeMeters("sk_test_rolled", world.emulator.url, connect_timeout_seconds=1.0, read_timeout_seconds=2.0)
+    with world.dispatching(meters=wrong) as dispatch:
+        wait_for(lambda: not dispatch.health().ok)
+        assert "unauthorized" in dispatch.health().why
+        threading.Event().wait(0.3)
+    assert world.classes().count("halt") <= 2, "each sender asks once at most"
+    assert arming.status(world.ledger).halted_lanes == ()
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    assert world.books("acme", "tokens") == (1, "5")
+
+
+def test_new_idempotency_key_only_after_a_server_error_was_received(world: DispatchWorld) -> None:
+    """A dropped answer keeps the key, so that Stripe replays it; a stored 500 would be replayed for ever."""
+    world.use("acme", "tokens", 5)
+    world.trouble("drop_before", 2)
+    world.trouble("500_before", 2, stored=True)
+    world.pass_segment()
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    ((identifier,),) = world.rows("select identifier from ledger.intent")
+    keys = [row[0] for row in world.rows("select idempotency_key from ledger.attempt order by number")]
+    assert keys == [identifier, identifier, identifier, f"{identifier}:1", f"{identifier}:2"]
+    assert world.books("acme", "tokens") == (1, "5")

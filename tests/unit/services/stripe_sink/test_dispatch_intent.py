@@ -36,13 +36,14 @@ def make_coverage(**others: object) -> Coverage:
         stripe_customer="cus_1",
         stripe_event_name="tokens",
         scale=0,
+        now_ms=START_MS + 360_000,
     )
     return dataclasses.replace(coverage, **others)  # type: ignore[arg-type]
 
 
 def test_draft_body_is_what_stripe_asks_for() -> None:
     """Strings in the payload, whole seconds, and the digest of exactly this text."""
-    made = draft(make_coverage(), stripe_account="acct_1", now_ms=START_MS + 360_000)
+    made = draft(make_coverage(), stripe_account="acct_1")
     assert json.loads(made.body) == {
         "event_name": "tokens",
         "identifier": made.identifier,
@@ -59,29 +60,29 @@ def test_draft_body_is_what_stripe_asks_for() -> None:
 )
 def test_draft_value_is_plain_decimal_in_the_meters_unit(quantity: int, scale: int, text: str) -> None:
     """Never an exponent, never a float."""
-    body = json.loads(draft(make_coverage(quantity=quantity, scale=scale), stripe_account="a", now_ms=START_MS).body)
+    body = json.loads(draft(make_coverage(quantity=quantity, scale=scale), stripe_account="a").body)
     assert body["payload"]["value"] == text
 
 
 @pytest.mark.parametrize("quantity", [10**15, -(10**15)])
 def test_draft_value_beyond_fifteen_digits_halts_before_any_call(quantity: int) -> None:
     """Stripe would refuse it, or round it."""
-    assert draft(make_coverage(quantity=quantity), stripe_account="a", now_ms=START_MS).halted_reason == "value_too_long"
-    assert draft(make_coverage(quantity=quantity // 10), stripe_account="a", now_ms=START_MS).halted_reason is None
+    assert draft(make_coverage(quantity=quantity), stripe_account="a").halted_reason == "value_too_long"
+    assert draft(make_coverage(quantity=quantity // 10), stripe_account="a").halted_reason is None
 
 
 def test_draft_timestamp_is_never_ahead_of_now() -> None:
     """Producers may be up to five minutes ahead."""
-    made = draft(make_coverage(newest_event_time_ms=START_MS + 200_000), stripe_account="a", now_ms=START_MS + 100_500)
+    made = draft(make_coverage(newest_event_time_ms=START_MS + 200_000, now_ms=START_MS + 100_500), stripe_account="a")
     assert made.stripe_timestamp_ms == START_MS + 100_000
 
 
 def test_identifier_names_the_coverage_and_nothing_else() -> None:
     """The same coverage drafted again has the same identifier; what follows it has another."""
-    first = draft(make_coverage(), stripe_account="a", now_ms=START_MS)
-    assert draft(make_coverage(through_batch=12, quantity=5), stripe_account="a", now_ms=START_MS + 1).identifier == first.identifier
-    assert draft(make_coverage(after_batch=9), stripe_account="a", now_ms=START_MS).identifier != first.identifier
-    assert draft(make_coverage(), stripe_account="b", now_ms=START_MS).identifier != first.identifier
+    first = draft(make_coverage(), stripe_account="a")
+    assert draft(make_coverage(through_batch=12, quantity=5, now_ms=START_MS + 400_000), stripe_account="a").identifier == first.identifier
+    assert draft(make_coverage(after_batch=9), stripe_account="a").identifier != first.identifier
+    assert draft(make_coverage(), stripe_account="b").identifier != first.identifier
 
 
 def test_idempotency_key_changes_only_with_a_stored_server_error() -> None:

@@ -152,7 +152,8 @@ select
     floor(extract(epoch from max(p.newest_event_time)) * 1000)::bigint as newest_event_time_ms,
     u.stripe_customer,
     u.stripe_event_name,
-    v.scale
+    v.scale,
+    floor(extract(epoch from ops.now()) * 1000)::bigint as now_ms
 from (
     select * from ops.uncovered_segment w
     where w.due_at <= ops.now() and w.waits_for is null
