@@ -168,6 +168,7 @@ class Street:
         self.supervisor.start(self._rooms.values())
         self._barrier = self._make_barrier()
         self.supervisor.wait_ready(self._rooms, _ROOMS_SECONDS)
+        self._arm()
         self._say(f"the street is up after {time.monotonic() - began:.1f} s")
         return self
 
@@ -200,6 +201,11 @@ class Street:
         since_ms = month_before(clock_from(self.clock).now_ms())
         toml = self._catalogue.read_text(encoding="utf-8")
         stripe_setup.prepare(self.owner_settings, stripe_setup.SetUp(toml, tuple(self._customers), since_ms))
+
+    def _arm(self) -> None:
+        if EMULATOR in self.parts and self._postgres_dsn:
+            stripe_setup.arm_emulator(self.owner_settings)
+            self._say("dispatch: armed for the emulator")
 
     def _make_barrier(self) -> Barrier | None:
         if self._clock_file is None:

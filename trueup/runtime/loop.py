@@ -26,6 +26,10 @@ class Stop:
         """True once somebody asked."""
         return self._event.is_set()
 
+    def __bool__(self) -> bool:
+        """True once somebody asked, so that `while not stop` reads as it should."""
+        return self.asked
+
     def ask(self) -> None:
         """Asks to end after the step in hand."""
         self._event.set()
@@ -59,7 +63,7 @@ def run(
 
     A step returns how much it handled; after one that handled nothing the loop sleeps `idle_seconds`.
     """
-    stop = stop or Stop()
+    stop = Stop() if stop is None else stop  # one that was not asked yet is false
     while not stop.asked:
         handled = step()
         if enough(handled):
