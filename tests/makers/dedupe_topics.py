@@ -52,6 +52,14 @@ class Topics:
         # Records over 1 MB are what some tests are about.
         self.producer = Producer({**producer_options(settings), "linger.ms": 5, "message.max.bytes": 50_000_000})
         self.ends = OffsetsReader(settings)
+        self._stable = Consumer(
+            {"bootstrap.servers": settings.kafka_bootstrap, "group.id": "test-stable", "isolation.level": "read_committed"}
+        )
+        self.failed: list[str] = []
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self.failed.append(error.str())
 
     def apply_catalogue(self, text: str = CATALOGUE, version: int = 1, append_ms: int = 0) -> None:
         """Puts a catalogue version on its topic."""
@@ -71,7 +79,7 @@ class Topics:
         while True:
             try:
                 self.producer.produce(
-                    self.names.usage_events, value=value, key=key, partition=partition, timestamp=at_ms, headers=list(headers)
+                    self.names.usage_events, value, key, partition, self._delivered, timestamp=at_ms, headers=list(headers)
                 )
                 return
             except BufferError:
@@ -80,6 +88,7 @@ class Topics:
     def flush(self) -> None:
         """Until the broker has everything."""
         assert self.producer.flush(60) == 0
+        assert not self.failed, self.failed
 
     def read(self, topic: str, partition: int, isolation: str = "read_committed") -> list[Found]:
         """Everything that is on a partition now, from its start to the end that is asked for first."""
@@ -94,7 +103,7 @@ class Topics:
         return [decode_progress(found.value or b"") for found in self.read(self.names.progress, partition)]
 
     def _messages(self, topic: str, partition: int, isolation: str) -> list[Message]:
-        _, end = self.ends.low_and_high(topic, partition)
+        end = self._stable_end(topic, partition) if isolation == "read_committed" else self.ends.low_and_high(topic, partition)[1]
         consumer = Consumer(
             {
                 "bootstrap.servers": self.settings.kafka_bootstrap,
@@ -126,20 +135,18 @@ class Topics:
 
     def open_transactions(self) -> set[tuple[str, int]]:
         """Partitions behind the room where an open transaction holds readers up: what is written there ends after what can be read."""
-        stable = Consumer(
-            {"bootstrap.servers": self.settings.kafka_bootstrap, "group.id": "test-stable", "isolation.level": "read_committed"}
-        )
-        held = set()
-        try:
-            for topic in (self.names.on_time, self.names.progress):
-                for partition in range(self.settings.partitions):
-                    _, high = self.ends.low_and_high(topic, partition)
-                    _, last_stable = stable.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-                    if last_stable < high:
-                        held.add((topic, partition))
-        finally:
-            stable.close()
-        return held
+        return {
+            (topic, partition)
+            for topic in (self.names.on_time, self.names.progress)
+            for partition in range(self.settings.partitions)
+            if self._stable_end(topic, partition) < self.ends.low_and_high(topic, partition)[1]
+        }
+
+    def _stable_end(self, topic: str, partition: int) -> int:
+        """Up to where readers of committed records see everything: an open transaction holds it back."""
+        answer = self._stable.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        assert answer is not None
+        return answer[1]
 
     def unread(self) -> int:
         """How many offsets of the usage topic no committed progress record covers yet."""

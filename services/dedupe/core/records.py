@@ -13,9 +13,6 @@ MAX_ENVELOPE_BYTES = 65_536
 MAX_KEPT_BYTES = 1_572_864
 """What `usage.rejected.v1` (2 MiB a record) can hold of a value beside the headers; the source topic keeps the rest."""
 
-HEADER_TRUNCATED = "trueup-truncated"
-"""On a refused record too large to be kept whole: how many bytes its value had, as decimal text."""
-
 OUR_HEADER_PREFIXES = ("trueup-", "__connect.errors.")
 """What a producer says under these names is dropped: behind this room they are this room's word."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from services.dedupe.core.records import (
-    HEADER_TRUNCATED,
     MAX_ENVELOPE_BYTES,
     MAX_KEPT_BYTES,
     Headers,
@@ -26,6 +25,7 @@ from trueup.contracts.topics import (
     HEADER_FIELD,
     HEADER_REASON,
     HEADER_SOURCE,
+    HEADER_TRUNCATED,
 )
 
 CONNECTOR = b"trueup.dedupe"

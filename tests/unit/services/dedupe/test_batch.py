@@ -6,7 +6,7 @@ import pytest
 
 from services.dedupe.core.batch import apply
 from services.dedupe.core.memory import Partition
-from services.dedupe.core.records import HEADER_TRUNCATED, MAX_KEPT_BYTES, Record
+from services.dedupe.core.records import MAX_KEPT_BYTES, Record
 from tests.makers.dedupe_stories import (
     BEGIN_MS,
     DECODER,
@@ -25,6 +25,7 @@ from trueup.contracts.codec import MAX_RECORD_BYTES, Framing, encode_event
 from trueup.contracts.errors import Broken
 from trueup.contracts.keys import bytes_identity, id_sum_term, identity, record_hash
 from trueup.contracts.progress import Tally
+from trueup.contracts.topics import HEADER_TRUNCATED
 
 MINUTE_MS = 60_000
 

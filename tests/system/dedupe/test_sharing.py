@@ -1,0 +1,174 @@
+"""Two workers share the partitions; kills, stops and rebalances lose and double nothing, counted on the topic itself."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from devstack.process import wait_until
+from tests.makers.dedupe_stories import event
+from tests.makers.dedupe_topics import Topics
+from tests.makers.dedupe_workers import Worker
+from tests.system.dedupe.conftest import MakeWorker
+from trueup.contracts.codec import Decoder, encode_event
+from trueup.contracts.events import UsageEvent
+from trueup.contracts.keys import id_sum_term, identity
+from trueup.contracts.progress import Tally
+from trueup.runtime.clock import SystemClock
+
+PARTITIONS = 4
+STOPPING_AT = "tests.makers.dedupe_stopping_at"
+TAKE_OVER_SECONDS = 30.0
+
+
+class Deliveries:
+    """Events that are each delivered twice, in a seeded order, and what must have become of them."""
+
+    def __init__(self, street: Topics, seed: int) -> None:
+        """Nothing is published yet."""
+        self._street = street
+        self._random = random.Random(seed)
+        self._born_ms = SystemClock().now_ms()
+        self.ids: list[str] = []
+
+    def publish(self, count: int) -> None:
+        """Two deliveries of each of so many new events."""
+        ids = [f"e{len(self.ids) + number}" for number in range(count)]
+        self.ids += ids
+        twice = ids * 2
+        self._random.shuffle(twice)
+        for id in twice:
+            self._street.publish(encode_event(event(id, self._born_ms)), int(id[1:]) % PARTITIONS)
+        self._street.flush()
+
+    def check(self) -> None:
+        """Every event once on the on-time topic, in the partition it came in; counts, quantities and id sums agree."""
+        decoder = Decoder()
+        seen: Counter[tuple[int, str]] = Counter()
+        for found in self._street.read_all(self._street.names.on_time):
+            read = decoder.decode(found.value)
+            assert isinstance(read, UsageEvent)
+            seen[found.partition, read.id] += 1
+        expected = {(int(id[1:]) % PARTITIONS, id) for id in self.ids}
+        assert {key for key, times in seen.items() if times > 1} == set()
+        assert set(seen) == expected
+        terms = sum([id_sum_term(identity("inference", id)) for id in self.ids])
+        sums = self._street.check_chain()
+        assert sums["on_time"] == sums["duplicate"] == Tally(len(self.ids), 5 * len(self.ids), terms)
+
+
+def until_all_decided(street: Topics, *workers: Worker) -> None:
+    """Until nothing is unread."""
+    assert wait_until(lambda: street.unread() == 0, 120, 0.5), "\n".join(worker.said() for worker in workers)
+
+
+def stopping_at(worker: Worker, point: str, number: int, times: int = 4) -> None:
+    """Starts a worker that signals itself the so-manieth time it reaches a point of a transaction."""
+    worker.start(STOPPING_AT, (point, str(times), str(int(number))))
+
+
+def test_kills_at_three_points_of_a_transaction(street: Topics, make_worker: MakeWorker) -> None:
+    """Before the offsets, between offsets and commit, after the commit: with input unread, and outputs open at the first two."""
+    deliveries = Deliveries(street, seed=1)
+    deliveries.publish(10_000)
+    first, second = (make_worker(name, street.settings, batch_records=200) for name in ("dedupe-1", "dedupe-2"))
+    for point in ("written", "offsets_sent", "committed"):
+        stopping_at(first, point, signal.SIGKILL)
+        assert first.wait_exit() == -signal.SIGKILL, first.said()
+        assert street.unread() > 0
+        if point != "committed":
+            assert street.open_transactions()
+        if point == "written":
+            second.start()
+    first.start()
+    until_all_decided(street, first, second)
+    deliveries.check()
+    assert {first.stop(), second.stop()} == {0}
+
+
+@pytest.mark.parametrize("point", ["written", "offsets_sent"])
+def test_a_stopped_worker_that_wakes_up_changes_nothing(street: Topics, make_worker: MakeWorker, point: str) -> None:
+    """The other one has all partitions within 30 s, goes on, and what the zombie does afterwards is refused."""
+    deliveries = Deliveries(street, seed=2)
+    deliveries.publish(8_000)
+    zombie, heir = (make_worker(name, street.settings, batch_records=200) for name in ("dedupe-1", "dedupe-2"))
+    stopping_at(zombie, point, signal.SIGSTOP)
+    zombie.wait_stopped()
+    stopped_at = time.monotonic()
+    assert street.unread() > 0
+    held = street.open_transactions()
+    assert held
+    heir.start()
+    before = {partition: len(street.progress(partition)) for _, partition in held}
+    heir.wait_owning(PARTITIONS, TAKE_OVER_SECONDS)
+
+    def goes_on() -> bool:
+        return all(len(street.progress(partition)) > count for partition, count in before.items())
+
+    assert wait_until(goes_on, TAKE_OVER_SECONDS - (time.monotonic() - stopped_at), 0.2), heir.said()
+    until_all_decided(street, heir)
+    deliveries.check()
+    ends = _ends(street)
+    zombie.send(signal.SIGCONT)
+    assert zombie.wait_exit() == 1, zombie.said()
+    zombie.start()
+    assert wait_until(lambda: len(zombie.owns()) + len(heir.owns()) == PARTITIONS and bool(zombie.owns()), 60, 0.2), zombie.said()
+    deliveries.check()
+    # Not even an aborted record of the zombie's lies behind what there was.
+    assert _ends(street) == ends
+    deliveries.publish(1_000)
+    until_all_decided(street, zombie, heir)
+    deliveries.check()
+
+
+def _ends(street: Topics) -> dict[tuple[str, int], int]:
+    names = street.names
+    return {
+        (topic, partition): street.ends.low_and_high(topic, partition)[1]
+        for topic in (names.on_time, names.late, names.rejected, names.progress)
+        for partition in range(PARTITIONS)
+    }
+
+
+def test_a_worker_that_joins_and_leaves_in_mid_stream(street: Topics, make_worker: MakeWorker) -> None:
+    """Partitions move to a second worker, come back when it stops, and move again; the stream never stands still for long."""
+    deliveries = Deliveries(street, seed=3)
+    first, second = (make_worker(name, street.settings, batch_records=100) for name in ("dedupe-1", "dedupe-2"))
+    first.start()
+    first.wait_owning(PARTITIONS)
+    publishing = threading.Thread(target=_publish_in_pieces, args=(deliveries, [500] * 30))
+    publishing.start()
+    second.start()
+    second.wait_owning(2)
+    first.wait_owning(2)
+    assert street.unread() > 0 or publishing.is_alive()
+    assert second.stop() == 0
+    first.wait_owning(PARTITIONS)
+    second.start()
+    second.wait_owning(2)
+    publishing.join()
+    until_all_decided(street, first, second)
+    deliveries.check()
+    _check_idle((first, second), deliveries)
+
+
+def _publish_in_pieces(deliveries: Deliveries, pieces: Iterable[int]) -> None:
+    for count in pieces:
+        deliveries.publish(count)
+        time.sleep(0.5)
+
+
+def _check_idle(workers: Sequence[Worker], deliveries: Deliveries) -> None:
+    """Both say that nothing is left to do, and together they own every partition."""
+    assert wait_until(lambda: all(worker.is_idle() for worker in workers), 10, 0.1), [worker.page("/activity") for worker in workers]
+    assert sorted(share for worker in workers for share in worker.owns()) == [f"dedupe:{partition}" for partition in range(PARTITIONS)]
+    counted = sum(worker.metric("trueup_events_total") for worker in workers)
+    # The first life of the second worker took its counter with it.
+    assert 0 < counted <= 2 * len(deliveries.ids)
+    assert sum(worker.metric("trueup_lag_records") for worker in workers) == 0
