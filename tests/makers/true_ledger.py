@@ -108,9 +108,7 @@ class TrueLedger:
             "progress": len(announced),
         }
         advances = tuple([capture.Advance(topic, held[topic], held[topic] + step) for topic, step in steps.items()])
-        batch = capture.Batch(
-            partition, self.epochs[partition], advances, core.identities(slices), lambda kept: core.decide(slices, kept)
-        )
+        batch = capture.Batch(partition, self.epochs[partition], advances, core.identities(slices), lambda kept: core.decide(slices, kept))
         captured = capture.capture(self.writer, "room", batch, self.subjects)
         self.positions[partition] = {advance.topic: advance.next for advance in advances}
         return captured.batch_id
@@ -214,4 +212,16 @@ def hours(*pairs: tuple[int, int]) -> Mapping[int, int]:
     return {NOON_MS + hour * HOUR_MS: quantity for hour, quantity in pairs}
 
 
-__all__: Sequence[str] = ["ACK", "HOUR_MS", "MINUTE_MS", "NOON_MS", "REJECT", "RETRY", "UNKNOWN", "Answer", "TrueLedger", "hours", "true_ledger"]
+__all__: Sequence[str] = [
+    "ACK",
+    "HOUR_MS",
+    "MINUTE_MS",
+    "NOON_MS",
+    "REJECT",
+    "RETRY",
+    "UNKNOWN",
+    "Answer",
+    "TrueLedger",
+    "hours",
+    "true_ledger",
+]

@@ -42,7 +42,12 @@ def captured_story(ledger: TrueLedger) -> None:
     rejected = [
         make_rejected(7, b"abc", arrival_ms=ARRIVAL_MS),
         make_rejected(
-            8, b"n1", reason="negative_without_reason", field="reason", event=make_event("n1", quantity=-1), rejected_offset=1,
+            8,
+            b"n1",
+            reason="negative_without_reason",
+            field="reason",
+            event=make_event("n1", quantity=-1),
+            rejected_offset=1,
             arrival_ms=ARRIVAL_MS,
         ),
     ]

@@ -150,10 +150,9 @@ SABOTAGES = [
         DIGESTS,
     ),
     Sabotage(
-        "an answer under an old lease is posted",
+        "an answer under an old lease ends an intent",
         "outcome_state_machine",
-        """insert into ledger.outcome (intent_id, attempt_id, class, final, may_have_arrived, posted, recorded_at)
-           select intent_id, attempt_id, 'reject', false, false, true, recorded_at from ledger.outcome limit 1""",
+        "update ledger.outcome set posted = false where outcome_id = 1",
     ),
     Sabotage(
         "a call is made after the end",
@@ -191,33 +190,36 @@ SABOTAGES = [
     Sabotage("a table is unguarded", "append_only_guards", "drop trigger refuse_row_change on ledger.event"),
     Sabotage("a guard sleeps", "append_only_guards", "alter table ledger.posting disable trigger refuse_truncate"),
     Sabotage("a guard sleeps in replicas", "append_only_guards", "alter table ledger.batch enable trigger refuse_row_change"),
-    Sabotage("a guard looks at some rows only", "append_only_guards",
+    Sabotage(
+        "a guard looks at some rows only",
+        "append_only_guards",
         """drop trigger refuse_row_change on ledger.outcome;
            create trigger refuse_row_change before update or delete on ledger.outcome for each row when (old.final)
            execute function ledger.refuse_change();
-           alter table ledger.outcome enable always trigger refuse_row_change"""),
+           alter table ledger.outcome enable always trigger refuse_row_change""",
+    ),
     Sabotage(
         "the guard lets pass",
         "append_only_guards",
         """create or replace function ledger.refuse_change() returns trigger language plpgsql set search_path = pg_catalog
            as $$ begin if tg_op = 'DELETE' then return old; end if; return new; end $$""",
     ),
-    Sabotage("a rule goes around the guard", "append_only_guards",
-        "create rule quiet as on update to ledger.event do instead nothing"),
+    Sabotage("a rule goes around the guard", "append_only_guards", "create rule quiet as on update to ledger.event do instead nothing"),
     Sabotage("the writer may update", "roles_and_grants", "grant update on ledger.event to trueup_writer"),
     Sabotage("the writer may update a column", "roles_and_grants", "grant update (quantity) on ledger.event to trueup_writer"),
     Sabotage("everybody may delete", "roles_and_grants", "grant delete on ledger.posting to public"),
     Sabotage("finance sees the tables", "roles_and_grants", "grant select on ledger.event to finance_ro"),
-    Sabotage("a login role owns a table", "roles_and_grants", "alter table ledger.cut owner to trueup_writer"),
+    Sabotage("a login role owns a table", "roles_and_grants", "alter table ledger.settlement owner to trueup_writer"),
     Sabotage("the writer may make tables", "roles_and_grants", "grant create on schema ledger to trueup_writer"),
-    Sabotage(
-        "a function runs as its owner, led by the caller", "roles_and_grants", "alter function ops.now() reset search_path"
-    ),
+    Sabotage("a function runs as its owner, led by the caller", "roles_and_grants", "alter function ops.now() reset search_path"),
     Sabotage("a reason is changed", "chain_sealed", "update ledger.event set reason = 'other' where id = 'e3'"),
     Sabotage("a kept record is changed", "chain_sealed", "update ledger.conflict set record = 'x'"),
     Sabotage("a seal is replaced", "chain_sealed", "update ledger.batch set chain_sha256 = sha256('x') where kind = 'capture'"),
-    Sabotage("a batch is unsealed", "chain_sealed",
-        "update ledger.batch set chain_sha256 = null where batch_id = (select max(batch_id) from ledger.source_batch)"),
+    Sabotage(
+        "a batch is unsealed",
+        "chain_sealed",
+        "update ledger.batch set chain_sha256 = null where batch_id = (select max(batch_id) from ledger.source_batch)",
+    ),
     Sabotage(
         "an event counts in another segment",
         "totals_rebuilt_from_events",

@@ -106,7 +106,7 @@ with intents as (
         -- Acknowledged so shortly before the last read that the summary need not have it yet.
         i.acknowledged <> 0 and (s.read_at is null or s.read_at < i.newest_outcome_at + l.summary_settle_seconds * interval '1 second')
             as unsettled,
-        i.in_flight <> 0 and i.attempts > 0 as flying,
+        i.in_flight <> 0 and i.attempts > 0 and not i.final as flying,
         i.in_flight <> 0 and i.newest_class = 'unknown' as unknown
     from derived.intent_state i
     join derived.lane l on l.lane_id = i.lane_id
