@@ -132,8 +132,10 @@ def make_topics(kafka_server: Kafka) -> Iterator[MakeTopics]:
 
     yield make
     if made:
-        # Nobody waits for the broker to have done it.
-        kafka.admin(settings).delete_topics(made)
+        # Waiting for the answers holds the client: one that is collected takes its open requests along.
+        client = kafka.admin(settings)
+        for deleted in client.delete_topics(made).values():
+            deleted.result()
 
 
 @pytest.fixture
