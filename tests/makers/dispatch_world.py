@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+import requests
 
 from services.stripe_sink.adapters.stripe_meters import StripeMeters
 from services.stripe_sink.app.dispatch import Dispatch, DispatchLimits
@@ -165,6 +166,10 @@ class DispatchWorld:
         """Order a fault of meter events."""
         self.emulator.tell("faults", [{"path": "/v1/billing/meter_events", "kind": kind, "count": count, **others}])
 
+    def take_trouble_away(self) -> None:
+        """Take back the faults that are left."""
+        requests.delete(f"{self.emulator.url}/_emulator/faults", timeout=30).raise_for_status()
+
     def books(self, customer: str, meter: str) -> tuple[int, str]:
         """What Stripe counts, by its own books: events and value."""
         page = self.emulator.ask("books")["meters"].get(self.event_name(meter), {}).get(self.stripe_customer(customer))
@@ -203,6 +208,7 @@ def wait_idle(*dispatches: Dispatch, seconds: float = 30.0) -> None:
     while True:
         activities = [dispatch.activity() for dispatch in dispatches]
         works = [activity.work for activity in activities]
+        assert all(dispatch.health().ok for dispatch in dispatches), [dispatch.health() for dispatch in dispatches]
         if all(activity.idle for activity in activities) and works == before:
             return
         before = works if all(activity.idle for activity in activities) else None

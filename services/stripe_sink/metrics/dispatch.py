@@ -11,7 +11,9 @@ OUTBOX_PENDING = Metric(
     "nobody knows yet (unknown).",
     ("state",),
 )
-OUTBOX_OLDEST = Metric(Kind.GAUGE, "outbox_oldest_timestamp_seconds", "The oldest usage that waits in a state; absent when none does.", ("state",))
+OUTBOX_OLDEST = Metric(
+    Kind.GAUGE, "outbox_oldest_timestamp_seconds", "The oldest usage that waits in a state; absent when none does.", ("state",)
+)
 DEADLINE = Metric(
     Kind.GAUGE,
     "deadline_timestamp_seconds",
