@@ -23,6 +23,7 @@ from tests.makers.capture_batches import (
     make_rejected,
     make_timeline,
 )
+from tests.makers.ledger_books import assert_books_are, one, rows
 from trueup.contracts import keys
 from trueup.contracts.events import UsageEvent
 from trueup.ledger.store import capture, queries
@@ -77,58 +78,6 @@ def second_connection(database: Database) -> Iterator[psycopg.Connection]:
         yield opened
 
 
-def _one(connection: psycopg.Connection, question: str):
-    return connection.execute(question.encode()).fetchone()
-
-
-def _rows(connection: psycopg.Connection, question: str):
-    return connection.execute(question.encode()).fetchall()
-
-
-def _oracle(deliveries: list[tuple[UsageEvent, bool]]):
-    """What the ledger must hold after these deliveries in this order: a dict of first payloads, and two counts."""
-    held: dict[tuple[str, str], tuple[UsageEvent, bool]] = {}
-    duplicates = conflicts = 0
-    for event, late in deliveries:
-        known = held.setdefault((event.source, event.id), (event, late))
-        if known[0] is not event:
-            duplicates += known[0] == event
-            conflicts += known[0] != event
-    totals: dict[tuple[str, str, int, str], int] = {}
-    for event, late in held.values():
-        weight = event.quantity if event.meter == "tokens" else (-1 if event.quantity < 0 or event.corrects else 1)
-        key = (event.customer, event.meter, event.event_time_ms // 300_000 * 300_000, "in_review" if late else "unsent")
-        totals[key] = totals.get(key, 0) + weight
-    return held, duplicates, conflicts, totals
-
-
-def _assert_books_are(connection: psycopg.Connection, deliveries: list[tuple[UsageEvent, bool]]) -> None:
-    held, duplicates, conflicts, totals = _oracle(deliveries)
-    stored = _rows(
-        connection,
-        "select source, id, customer, meter, quantity, ledger.milliseconds(event_time), reason, corrects, coalesce(dimensions, '{}'), late"
-        " from ledger.event",
-    )
-    assert sorted(stored, key=str) == sorted(
-        [
-            (e.source, e.id, e.customer, e.meter, e.quantity, e.event_time_ms, e.reason, e.corrects, dict(e.dimensions), late)
-            for e, late in held.values()
-        ],
-        key=str,
-    )
-    assert _one(connection, "select count(*) from ledger.duplicate") == (duplicates,)
-    assert _one(connection, "select count(*) from ledger.conflict") == (conflicts,)
-    posted = _rows(
-        connection,
-        "select s.customer, s.meter, ledger.milliseconds(p.segment_start), a.name, sum(p.quantity)::bigint from ledger.posting p"
-        " join ledger.subject s using (subject_id) join ledger.account a on a.account_id = p.to_account where p.from_account = 1"
-        " group by 1, 2, 3, 4",
-    )
-    assert {row[:4]: row[4] for row in posted} == totals
-    assert _one(connection, "select coalesce(sum(events), 0) from ledger.posting") == (len(held),)
-    assert _rows(connection, queries.load("capture")["broken_chain_links"].decode()) == []
-
-
 def test_one_batch_of_everything(connection: psycopg.Connection):
     """New, late, duplicate, conflict and refused events of one batch stand where they belong, with positions and seal."""
     room = Room(connection, 3)
@@ -146,14 +95,14 @@ def test_one_batch_of_everything(connection: psycopg.Connection):
         make_rejected(8, None, rejected_offset=3),
     ]
     captured = room.capture(make_announced(partition=3, on_time=on_time, late=late, rejected=rejected, dropped=[make_event("z")]))
-    _assert_books_are(connection, [(on_time[0].event, False), (late[0].event, True), *[(r.event, False) for r in on_time[1:]]])
-    assert _rows(connection, "select source_offset, reason, record is null, record_bytes, quantity from ledger.refusal order by 1") == [
+    assert_books_are(connection, [(on_time[0].event, False), (late[0].event, True), *[(r.event, False) for r in on_time[1:]]])
+    assert rows(connection, "select source_offset, reason, record is null, record_bytes, quantity from ledger.refusal order by 1") == [
         (4, "undecodable", False, 2, None),
         (5, "too_large", True, 70_000, None),
         (7, "bad_field", False, 3, 2**63 - 1),
         (8, "undecodable", True, 0, None),
     ]
-    assert _rows(connection, "select topic, partition, next_offset from ops.source_offset order by 1") == [
+    assert rows(connection, "select topic, partition, next_offset from ops.source_offset order by 1") == [
         ("late", 3, 1),
         ("on_time", 3, 4),
         ("progress", 3, 1),
@@ -164,10 +113,10 @@ def test_one_batch_of_everything(connection: psycopg.Connection):
         "select arrived_events, accepted_events, ledger_duplicate_events, conflict_events, duplicate_events from ledger.source_batch",
     )
     assert row == (10, 3, 1, 1, 1)
-    kept, seen, record = _one(connection, "select kept_payload_hash, seen_payload_hash, record from ledger.conflict")
+    kept, seen, record = one(connection, "select kept_payload_hash, seen_payload_hash, record from ledger.conflict")
     assert (kept.bytes, seen.bytes) == (keys.payload_hash(on_time[0].event), keys.payload_hash(on_time[2].event))
     assert record == on_time[2].value
-    assert captured.batch_id == _one(connection, "select last_value from ledger.batch_seq")[0]
+    assert captured.batch_id == one(connection, "select last_value from ledger.batch_seq")[0]
 
 
 # Few identities and values, so that they meet: duplicates, conflicts, both meters, both topics, two partitions.
@@ -202,7 +151,7 @@ def test_any_deliveries_end_as_the_oracle_says(postgres_server, _template, deliv
             announced = list(_batches(deliveries, width))
             for start in range(0, len(announced), together):
                 room.capture(*announced[start : start + together])
-            _assert_books_are(connection, deliveries)
+            assert_books_are(connection, deliveries)
     finally:
         with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
             admin.execute(f"drop database {name} with (force)".encode())
@@ -229,7 +178,7 @@ def test_redelivery_at_the_old_offset_is_refused(connection: psycopg.Connection)
     room.positions = dict.fromkeys(TOPICS, 0)
     with pytest.raises(capture.Fenced):
         room.capture(announced)
-    _assert_books_are(connection, [(announced.on_time[0].event, False)])
+    assert_books_are(connection, [(announced.on_time[0].event, False)])
 
 
 def test_owner_of_an_older_epoch_is_refused(connection: psycopg.Connection, second_connection: psycopg.Connection):
@@ -240,7 +189,7 @@ def test_owner_of_an_older_epoch_is_refused(connection: psycopg.Connection, seco
     with pytest.raises(capture.Fenced):
         asleep.capture(make_announced(on_time=[make_forwarded(0, make_event("a"))]))
     awake.capture(make_announced(on_time=[make_forwarded(0, make_event("b"))]))
-    _assert_books_are(connection, [(make_event("b"), False)])
+    assert_books_are(connection, [(make_event("b"), False)])
 
 
 def test_claim_gives_back_where_the_last_owner_left(connection: psycopg.Connection):
@@ -273,7 +222,7 @@ def test_same_events_through_two_partitions_at_once(connection: psycopg.Connecti
         done = list(pool.map(bring, rooms))
     assert sorted(len(one.decision.events) for one in done) == [0, 500]
     assert sorted(len(one.decision.duplicates) for one in done) == [0, 500]
-    _assert_books_are(connection, [(event, False) for event in events] + [(make_event(e.id, quantity=e.quantity), False) for e in events])
+    assert_books_are(connection, [(event, False) for event in events] + [(make_event(e.id, quantity=e.quantity), False) for e in events])
 
 
 def test_conflicts_through_two_partitions_at_once(connection: psycopg.Connection, second_connection: psycopg.Connection):
@@ -286,15 +235,15 @@ def test_conflicts_through_two_partitions_at_once(connection: psycopg.Connection
                 lambda pair: [pair[0].capture(one) for one in _batches(pair[1], 50, pair[0].partition)], zip(rooms, deliveries, strict=True)
             )
         )
-    assert _one(connection, "select count(*), count(distinct identity) from ledger.event") == (300, 300)
-    assert _one(connection, "select count(*) from ledger.conflict where kept_payload_hash <> seen_payload_hash") == (300,)
+    assert one(connection, "select count(*), count(distinct identity) from ledger.event") == (300, 300)
+    assert one(connection, "select count(*) from ledger.conflict where kept_payload_hash <> seen_payload_hash") == (300,)
     assert (
         _rows(
             connection, "select 1 from ledger.conflict c join ledger.event e using (identity) where c.kept_payload_hash <> e.payload_hash"
         )
         == []
     )
-    assert _one(connection, "select sum(billable_quantity) from ledger.event") == _one(
+    assert one(connection, "select sum(billable_quantity) from ledger.event") == _one(
         connection, "select sum(quantity) from ledger.posting"
     )
 
@@ -312,9 +261,9 @@ def test_failure_at_any_place_leaves_nothing(connection: psycopg.Connection, pla
     with pytest.raises(OSError, match="stumbled"):
         room.capture(announced, reached=fail)
     for table in ("event", "posting", "batch", "source_batch", "refusal"):
-        assert _one(connection, f"select count(*) from ledger.{table}") == (0,)
+        assert one(connection, f"select count(*) from ledger.{table}") == (0,)
     room.capture(announced)
-    _assert_books_are(connection, [(make_event("a"), False)])
+    assert_books_are(connection, [(make_event("a"), False)])
 
 
 @pytest.mark.parametrize(
@@ -342,13 +291,13 @@ def test_seal_shows_what_was_changed_behind_the_triggers(database: Database, con
             )
         )
     broken = queries.load("capture")["broken_chain_links"].decode()
-    assert _rows(connection, broken) == []
+    assert rows(connection, broken) == []
     with psycopg.connect(database.dsn, autocommit=True) as superuser:
         for table in ("event", "posting", "source_batch", "refusal", "batch"):
             superuser.execute(f"alter table ledger.{table} disable trigger user".encode())
         changed = superuser.execute(tampering.replace("first_offset = 1", "first_offset = 2").encode()).rowcount
     assert changed > 0
-    assert len(_rows(connection, broken)) >= 1
+    assert len(rows(connection, broken)) >= 1
 
 
 def test_makers_know_the_catalogue():
