@@ -47,6 +47,11 @@ class StripeMeters:
             received = self._client.v1.billing.meter_events.create(cast(Any, dict(body)), {"idempotency_key": idempotency_key})
         except stripe.StripeError as error:
             return answer_of(error)
+        except UnicodeDecodeError:
+            # The SDK does not survive a body that is no UTF-8. Something answered; it was not Stripe.
+            return Answer(Reached.LOST, message="the answer is no text")
+        except Exception as error:  # whatever else the SDK raises says nothing about the call, and the table halts the lane
+            return Answer(Reached.INEXPLICABLE, message=_last_line(error))
         last = received.last_response
         content = json.loads(last.body) if last is not None else None
         return Answer(Reached.ANSWERED, last.code if last is not None else None, content, last.request_id if last is not None else None)

@@ -1,0 +1,151 @@
+"""Nothing is sent before a person, or the street, has compared this very database with Stripe and said so."""
+
+from __future__ import annotations
+
+import threading
+from typing import cast
+
+import psycopg
+import pytest
+
+from tests.makers.dispatch_world import DispatchWorld, make_meters, wait_idle
+from trueup.contracts.errors import Broken
+from trueup.ledger.store.deployment import Deployment
+from trueup.ledger.store.dispatch import arming
+from trueup.ledger.store.dispatch.arming import StripeReader
+
+
+def report_directly(world: DispatchWorld, value: str) -> None:
+    """Usage that Stripe has and this ledger knows nothing of."""
+    world.emulator.client().v1.billing.meter_events.create(
+        {
+            "event_name": world.event_name("tokens"),
+            "payload": {"stripe_customer_id": world.stripe_customer("acme"), "value": value},
+            "timestamp": world.now_ms // 1_000,
+        }
+    )
+
+
+def test_disarmed_ledger_cuts_nothing_and_calls_nobody(world: DispatchWorld) -> None:
+    """Disarming is recorded, and stops cutting too: what a restored ledger would cut may have been sent before."""
+    arming.disarm(world.ledger, reason="maintenance", by="kim")
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    with world.dispatching() as dispatch:
+        threading.Event().wait(0.3)
+        assert dispatch.activity().idle and dispatch.activity().why == "disarmed"
+        assert world.rows("select * from ledger.intent") == []
+        assert arming.status(world.ledger).why == "disarmed by kim: maintenance"
+        assert world.arm().armed
+        wait_idle(dispatch)
+        assert b"trueup_dispatch_armed 1.0" in world.registries[0].render()
+    assert world.books("acme", "tokens") == (1, "5")
+
+
+def test_new_ledger_is_disarmed(world: DispatchWorld) -> None:
+    """Before the first arming nobody said whose account this is."""
+    name = f"{world.database.name}_new"
+    with psycopg.connect(world.database.server.dsn(), autocommit=True) as server:
+        server.execute(f'create database "{name}" template "template_ledger"')
+    with psycopg.connect(world.database.server.dsn(name), autocommit=True) as ledger:
+        status = arming.status(ledger)
+    assert (status.armed, status.why, status.deployment) == (False, "never armed", None)
+
+
+def test_copied_ledger_is_disarmed_and_compares_before_it_is_armed(world: DispatchWorld) -> None:
+    """A copy holds the same books and the same arming; it is another database, and Stripe has moved on since."""
+    copy = f"{world.database.name}_copy"
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    world.ledger.close()
+    with psycopg.connect(world.database.server.dsn(), autocommit=True) as server:
+        server.execute(f'create database "{copy}" template "{world.database.name}"')
+    world.ledger = psycopg.connect(world.database.dsn, autocommit=True)
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    with psycopg.connect(world.database.server.dsn(copy), autocommit=True) as ledger:
+        assert not arming.status(ledger).armed
+        assert "this one" in arming.status(ledger).why
+        report = arming.arm(ledger, make_meters(world.emulator.url), reason="restored", by="kim")
+        assert not report.armed
+        assert [(item.acknowledged, item.stripe) for item in report.differences] == [(0, 5)]
+        told = arming.arm(ledger, make_meters(world.emulator.url), reason="looked", by="kim", accept_differences=True)
+        assert told.armed and arming.status(ledger).armed
+
+
+def test_arming_lists_what_stripe_lacks_and_refuses_what_it_has_too_much(world: DispatchWorld) -> None:
+    """Less in Stripe may be its lag; more means that sending could bill twice."""
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    world.trouble("reject")
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    lagging = world.arm()
+    assert lagging.armed and [(item.acknowledged, item.stripe, item.blocks) for item in lagging.differences] == [(5, 0, False)]
+    report_directly(world, "6")
+    ahead = world.arm()
+    assert not ahead.armed and ahead.differences[0].blocks
+    compared = world.rows("select lanes_compared, lanes_different from ledger.arming order by arming_id")
+    assert compared == [(1, 0), (1, 1)], "a refused arming is no arming"
+
+
+def test_customer_can_be_paused_alone(world: DispatchWorld) -> None:
+    """Neither cut nor sent, while others go on; resuming sends what waited."""
+    world.map("globex")
+    arming.disarm(world.ledger, reason="dispute", by="kim", customer="acme")
+    for customer in ("acme", "globex"):
+        world.use(customer, "tokens", 5)
+    world.pass_segment()
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+        assert (world.books("acme", "tokens"), world.books("globex", "tokens")) == ((0, "0"), (1, "5"))
+        assert dispatch.activity().next_due_ms is None
+        assert arming.status(world.ledger).paused_customers == ("acme",)
+        assert world.arm(customer="acme").armed
+        wait_idle(dispatch)
+    assert world.books("acme", "tokens") == (1, "5")
+
+
+def test_key_of_another_account_or_mode_is_refused(world: DispatchWorld) -> None:
+    """One ledger, one account, one mode."""
+    held = arming.status(world.ledger).deployment
+    assert held is not None and not held.livemode
+
+    class Other:
+        """Somebody else's key."""
+
+        def account(self) -> Deployment:
+            """Another account."""
+            return Deployment("acct_other", False)
+
+        def summary_values(self, stripe_customer: str, event_name: str, start_ms: int, end_ms: int) -> tuple[float, ...]:
+            """No usage at all."""
+            return ()
+
+    other = cast(StripeReader, Other())
+    report = arming.arm(world.ledger, other, reason="mistake", by="kim")
+    assert not report.armed and "acct_other" in report.why
+
+
+def test_arming_lets_a_halted_lane_try_again(world: DispatchWorld) -> None:
+    """A person has looked: the reason for the halt is gone."""
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+        world.ledger.execute("update ops.lane_state set halted_reason = 'not_found', halted_at = ops.now()")
+        world.use("acme", "tokens", 7)
+        world.pass_segment()
+        wait_idle(dispatch)
+        assert world.books("acme", "tokens") == (1, "5")
+        assert world.arm().armed
+        wait_idle(dispatch)
+    assert world.books("acme", "tokens") == (2, "12")
+
+
+def test_account_is_recorded_once_for_ever(world: DispatchWorld) -> None:
+    """Recording another one is a broken invariant."""
+    from trueup.ledger.store import deployment
+
+    with pytest.raises(Broken):
+        deployment.record(world.ledger, Deployment("acct_other", False))
