@@ -39,12 +39,10 @@ class Hour:
     settled: list[Event] = field(default_factory=list)
     pending: list[Event] = field(default_factory=list)
     settled_sum: Decimal = ZERO
-    counted_sum: Decimal = ZERO
 
     def add(self, event: Event) -> None:
         """Count an event; it stays pending until its lag has passed."""
         self.pending.append(event)
-        self.counted_sum = EXACT.add(self.counted_sum, event.value)
 
     def settle(self, visible: Visible) -> None:
         """Move what has become visible; what was seen once is never unseen."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import stripe
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.system.emulator.running import HOUR, RunningEmulator, World, make_world
@@ -54,7 +54,13 @@ def send_until_settled(client: stripe.StripeClient, form: dict[str, Any], key: s
 
 
 @given(usage=st.lists(_USAGE, min_size=1, max_size=12), faults=st.lists(_FAULTS, max_size=4), kill=st.sampled_from([False, False, True]))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Not shrunk: every example costs real requests, and a failing one is short enough to read.
+@settings(
+    max_examples=30,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_books_are_the_sum_of_what_was_accepted(
     own_emulator: RunningEmulator, usage: list[dict[str, Any]], faults: list[dict[str, Any]], kill: bool
 ) -> None:
