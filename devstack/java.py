@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -146,7 +147,7 @@ def write_lock(say: Say) -> None:
     folder = cache_folder() / "lock"
     environment = EnvironmentBuilder(MavenContext(repo_cache=folder / "maven"), cache_dir=folder / "jgo").from_endpoint(_ENDPOINT)
     lines = sorted(_lock_lines(folder / "maven", (Path(jar) for jar in environment.all_jars)))
-    head = f"# Apache Kafka {KAFKA_VERSION} with everything it needs at run time. Written by `python -m devstack.java`.\n"
+    head = f"# Apache Kafka {KAFKA_VERSION} with everything it needs at run time. Written by `python -m devstack.java --lock`.\n"
     LOCK.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
     say(f"{LOCK.name}: {len(lines)} jars")
     shutil.rmtree(folder)
@@ -161,7 +162,19 @@ def _lock_lines(repository: Path, jars: Iterable[Path]) -> Iterable[str]:
         yield f"{coordinates} {_sha256(kept)}"
 
 
-if __name__ == "__main__":
-    import sys
+def main(arguments: list[str]) -> int:
+    """`python -m devstack.java` fetches what is missing; with `--lock` it locks the newest resolution instead."""
 
-    write_lock(lambda line: print(line, file=sys.stderr))
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    if arguments == ["--lock"]:
+        write_lock(say)
+    else:
+        java_binary()
+        kafka_jars(say)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

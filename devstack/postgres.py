@@ -162,3 +162,8 @@ def _candidates() -> Iterator[Path]:
     debian = Path("/usr/lib/postgresql")
     if debian.exists():
         yield from (version / "bin" for version in sorted(debian.iterdir(), key=lambda path: -float(path.name)))
+
+
+if __name__ == "__main__":
+    # `make env` asks here whether a server would run, so that a missing one is named before anything is started.
+    _binaries(_become())

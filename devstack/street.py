@@ -51,6 +51,14 @@ def month_before(instant_ms: int) -> int:
     return (first - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
+def _refuse_unknown(clock: str, parts: Sequence[str]) -> None:
+    if clock not in {"system", "simulated"}:
+        raise ValueError(f"the street's clock is 'system' or 'simulated', not {clock!r}")
+    unknown = sorted(set(parts) - set(ALL_PARTS))
+    if unknown:
+        raise ValueError(f"no part is called {', '.join(unknown)}; there are {', '.join(ALL_PARTS)}")
+
+
 class Street:
     """A street in this process: its parts are children and die with it.
 
@@ -78,11 +86,7 @@ class Street:
 
         `environment` adds variables for single rooms: `{"dedupe-1": {"TRUEUP_BATCH_RECORDS": "100"}}`.
         """
-        if clock not in {"system", "simulated"}:
-            raise ValueError(f"the street's clock is 'system' or 'simulated', not {clock!r}")
-        unknown = sorted(set(parts) - set(ALL_PARTS))
-        if unknown:
-            raise ValueError(f"no part is called {', '.join(unknown)}; there are {', '.join(ALL_PARTS)}")
+        _refuse_unknown(clock, parts)
         self.data = data.resolve()
         self.data.mkdir(parents=True, exist_ok=True)
         self.parts = tuple(name for name in ALL_PARTS if name in parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import psycopg
 import typer
 from confluent_kafka import KafkaException
 from typer.exceptions import TyperException
@@ -14,6 +13,7 @@ from trueup.cli import catalogue, customers, dispatching, events, proving, rejec
 from trueup.cli.faults import ANSWER_IS_NO, OK, USAGE, AnswerIsNo, UsageFault
 from trueup.cli.output import say
 from trueup.contracts.errors import PipelineError
+from trueup.ledger.store.connection import Unreachable
 from trueup.runtime.settings import SettingsError
 
 app = typer.Typer(
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     except PipelineError as failure:
         say(f"trueup: {failure}")
         return ANSWER_IS_NO
-    except psycopg.OperationalError as failure:
+    except Unreachable as failure:
         say(f"trueup: Postgres does not answer: {str(failure).strip()}")
         return USAGE
     except KafkaException as failure:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import psycopg
 import typer
 
 from trueup.cli.faults import AnswerIsNo
@@ -16,6 +15,7 @@ from trueup.cli.source_scan import Delivered, scan
 from trueup.cli.target import find_target, ledger
 from trueup.contracts import keys
 from trueup.ledger.store import journey
+from trueup.ledger.store.connection import Connection
 from trueup.ledger.store.journey import Fate
 
 COLUMNS = ("step", "at", "detail")
@@ -48,7 +48,7 @@ def explain(
         raise AnswerIsNo(f"no delivery of ({source}, {id_}) stands on the source topic, and the ledger does not know it")
 
 
-def delivery_rows(connection: psycopg.Connection, deliveries: Sequence[Delivered], source: str, id_: str) -> Iterator[dict[str, Any]]:
+def delivery_rows(connection: Connection, deliveries: Sequence[Delivered], source: str, id_: str) -> Iterator[dict[str, Any]]:
     """One row per record on the source topic, and what became of it."""
     identity = keys.identity(source, id_)
     for number, delivered in enumerate(deliveries, start=1):

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from pydantic import ValidationError
 
 from trueup.cli.faults import UsageFault
 from trueup.ledger.migrate import require_current
-from trueup.ledger.store.connection import connect
+from trueup.ledger.store.connection import Connection, connect
 from trueup.runtime.clock import Clock, clock_from
 from trueup.runtime.settings import StreetSettings
 
@@ -76,7 +75,7 @@ def target_of(street: Mapping[str, Any]) -> Target:
     return Target(settings, street.get("metrics", {}), street.get("clock_url"))
 
 
-def ledger(target: Target) -> psycopg.Connection:
+def ledger(target: Target) -> Connection:
     """A connection to the deployment's ledger, which must have the schema of this code."""
     target.settings.require("postgres_dsn")
     connection = connect(target.settings.postgres_dsn, "trueup-cli")

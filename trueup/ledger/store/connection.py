@@ -11,6 +11,10 @@ STATEMENT_TIMEOUT_SECONDS = 60
 LOCK_TIMEOUT_SECONDS = 5
 IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 60
 
+# For whoever holds a connection, or must say that there is none, but speaks no SQL.
+Connection = psycopg.Connection
+Unreachable = psycopg.OperationalError
+
 # Serialisation failure, deadlock, lock timeout, and whatever means that the server or the line went away: run the same work again.
 RETRIABLE_STATES = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25P04"})
 

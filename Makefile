@@ -1,0 +1,58 @@
+# Every target is a thin call of the `trueup` command or of a well-known tool. Bare `make` prints them.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help env test check format up down status clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+env: $(READY) ## everything the others need: .venv, Java, Kafka, Postgres; the second call does nothing
+
+# One rule makes all of it, so that an interrupted run is taken up again. What is locked decides when it runs anew.
+$(READY): requirements.lock devstack/kafka-jars.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Trueup needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Name another one: make env PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "this Python cannot make virtual environments; type: sudo apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; exit 2; }
+	@echo "env: making .venv and installing $$(grep -c '^[a-z].*==' requirements.lock) locked packages (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m devstack.java
+	@$(BIN)/python -m devstack.postgres
+	@touch $(READY)
+	@echo "env: ready"
+
+test: $(READY) ## the whole test suite on real parts; ARGS="-k name" picks some
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## format, lint, types, import contracts, SQL, the house's own rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/squawk --config .squawk.toml trueup/ledger/sql/migrations/*.sql
+	$(BIN)/python -m pytest -q tests/tidy
+
+format: $(READY) ## lays out Python as `make check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+up: $(READY) ## the street, kept running for play
+	$(BIN)/trueup up $(ARGS)
+
+down: $(READY) ## stops it
+	$(BIN)/trueup down
+
+status: $(READY) ## how its parts are
+	$(BIN)/trueup status
+
+lock: $(READY) ## resolves all packages anew and locks them by hash
+	env -u PIP_FIND_LINKS $(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--no-annotate --no-header --strip-extras --allow-unsafe --extra street --extra devstack --extra dev --output-file requirements.lock pyproject.toml
+
+clean: ## takes away everything that was made here, downloads too
+	rm -rf .venv .trueup build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
