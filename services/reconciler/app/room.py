@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from services.reconciler.app.reading import Outcome, Reading
-from services.reconciler.core.reads import Hour, Lane, by_lane, plan_reads
+from services.reconciler.core.reads import Customer, Hour, Lane, by_lane, customers_to_read, plan_reads
 from services.reconciler.core.rounds import Rhythm
 from services.reconciler.metrics import (
     CLOCK_SKEW,
@@ -33,8 +33,10 @@ AFTER_FAILURE_SECONDS = 2.0
 # Under a simulated clock a room that never comes to rest would hold up the whole street.
 MOST_FAILURES = 10
 LOOK_SECONDS = 0.5
-# Looking takes a share of the database that must stay small: rounds are this many times farther apart than they take.
+# Looking takes a share of the database that must stay small: rounds, and evaluations of the proof, are this many times farther apart
+# than they take.
 REST_SHARE = 10
+PROOF_REST_SHARE = 20
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class Reconciler:
         self._probe = probe
         self._probing = threading.Lock()
         self._bell = threading.Event()
+        self._next_proof_seconds = 0.0
         self._stripe = stripe
         self._clock = clock
         self._rhythm = rhythm
@@ -71,14 +74,14 @@ class Reconciler:
         while not stop:
             self._bell.clear()
             started = time.monotonic()
-            handled = self.step()
+            self.step()
             took = time.monotonic() - started
             if self._progress.failures:
                 stop.wait(AFTER_FAILURE_SECONDS)
-            elif handled and not self._clock.simulated:
-                stop.wait(max(LOOK_SECONDS, took * REST_SHARE))
-            else:
+            elif self._clock.simulated:
                 self._bell.wait(LOOK_SECONDS)
+            else:
+                stop.wait(max(LOOK_SECONDS, took * REST_SHARE))
 
     def step(self) -> int:
         """One look: a round if one is due, else the subscriptions of customers who are new. Says how much was read."""
@@ -91,8 +94,7 @@ class Reconciler:
     def _round(self) -> int:
         now_ms = self._clock.now_ms()
         self._progress.in_hand = "a round of reading"
-        customers = self._session.run(reconciliation.billed_customers)
-        outcome = self._reading.subscriptions(customers) + self._read_lanes(now_ms)
+        outcome = self._read_customers(now_ms) + self._read_lanes(now_ms)
         succeeded = not outcome.failures
         self._session.run(
             lambda connection: reconciliation.set_round(
@@ -105,6 +107,12 @@ class Reconciler:
         self._show(now_ms if succeeded else None)
         self._finish(now_ms, outcome)
         return outcome.reads
+
+    def _read_customers(self, now_ms: int) -> Outcome:
+        known = {customer.customer: customer for customer in self._session.run(reconciliation.billed_customers)}
+        views = [Customer(customer.customer, customer.read_at_ms, customer.subscriptions) for customer in known.values()]
+        due = customers_to_read(views, now_ms, self._rhythm.sweep_seconds * 1_000, self._rhythm.subscriptions_seconds * 1_000)
+        return self._reading.subscriptions([known[name] for name in due])
 
     def _read_lanes(self, now_ms: int) -> Outcome:
         lanes = {lane.lane_id: lane for lane in self._session.run(reconciliation.lanes)}
@@ -147,7 +155,20 @@ class Reconciler:
             progress.why_not_ready = why
 
     def _show(self, succeeded_at_ms: int | None) -> None:
-        """Evaluate the proof, and set every gauge from the ledger."""
+        """Show what the round found, and what the proof says now."""
+        if succeeded_at_ms is not None:
+            self._registry.set(LAST_SUCCESS, succeeded_at_ms / 1_000)
+        skew = self._stripe.clock_skew_seconds()
+        if skew is not None:
+            self._registry.set(CLOCK_SKEW, skew)
+        started = time.monotonic()
+        # The proof reads the whole ledger: it is left alone when it was evaluated a moment ago.
+        if started >= self._next_proof_seconds:
+            self._evaluate()
+            ended = time.monotonic()
+            self._next_proof_seconds = ended + (ended - started) * PROOF_REST_SHARE
+
+    def _evaluate(self) -> None:
         registry = self._registry
         for check in self._session.run(proof.prove).checks:
             registry.set(PROOF_VIOLATIONS, check.violations, check=check.check_name)
@@ -162,11 +183,6 @@ class Reconciler:
             registry.set(REVIEW_OPEN, 0, kind=kind)
         for kind, cases in self._session.run(reconciliation.open_reviews).items():
             registry.set(REVIEW_OPEN, cases, kind=kind)
-        if succeeded_at_ms is not None:
-            registry.set(LAST_SUCCESS, succeeded_at_ms / 1_000)
-        skew = self._stripe.clock_skew_seconds()
-        if skew is not None:
-            registry.set(CLOCK_SKEW, skew)
 
     def live(self) -> Health:
         """The process answers; whether it gets on is another question."""

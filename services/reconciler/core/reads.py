@@ -73,6 +73,26 @@ def needs_reading(hour: Hour, settle_ms: int, now_ms: int) -> bool:
     return hour.differs and now_ms - hour.read_at_ms >= min(settle_ms, MOST_PAUSE_MS)
 
 
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Whose subscriptions may be read."""
+
+    customer: str
+    read_at_ms: int | None
+    subscriptions: int | None  # how many there were at the last reading
+
+
+def customers_to_read(customers: Iterable[Customer], now_ms: int, sweep_ms: int, waiting_ms: int) -> tuple[str, ...]:
+    """Choose whose subscriptions are read now: everybody's once a sweep, and sooner where none was found yet."""
+    return tuple(
+        [
+            one.customer
+            for one in customers
+            if one.read_at_ms is None or now_ms - one.read_at_ms >= (sweep_ms if one.subscriptions else min(waiting_ms, sweep_ms))
+        ]
+    )
+
+
 def hour_of(instant_ms: int) -> int:
     """Give the start of the UTC hour of an instant."""
     return instant_ms // HOUR_MS * HOUR_MS

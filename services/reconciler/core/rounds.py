@@ -19,6 +19,11 @@ class Rhythm:
         """A stored reading older than this proves nothing: two sweeps and a round were missed."""
         return 2 * self.sweep_seconds + self.round_seconds
 
+    @property
+    def subscriptions_seconds(self) -> int:
+        """How long a customer without a subscription is left alone: one may be made at any time, and usage waits for it."""
+        return max(self.round_seconds, 60)
+
     def next_round_ms(self, now_ms: int) -> int:
         """Give the first date after now at which a round is due."""
         interval_ms = self.round_seconds * 1_000

@@ -58,6 +58,7 @@ class BilledCustomer:
     customer: str
     stripe_customer: str
     read_at_ms: int | None  # when its subscriptions were last read
+    subscriptions: int | None  # how many it had then
 
 
 @dataclass(frozen=True, slots=True)

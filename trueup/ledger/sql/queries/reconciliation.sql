@@ -51,7 +51,7 @@ on conflict (lane_id) do update set read_at = greatest(l.read_at, excluded.read_
 
 -- name: customers
 -- Customers with a Stripe customer, and when their subscriptions were last read.
-select c.customer, c.stripe_customer, ledger.milliseconds(r.read_at) as read_at_ms
+select c.customer, c.stripe_customer, ledger.milliseconds(r.read_at) as read_at_ms, r.subscriptions
 from (
     select k.customer, ledger.stripe_customer_of(k.customer) as stripe_customer
     from (

@@ -32,6 +32,10 @@ begin
     for setting in
         select * from (values
             ('trueup_writer', 'search_path', 'pg_catalog'),
+            -- The finance views and the proof are long statements over few rows: compiling them takes longer than running them.
+            ('trueup_writer', 'jit', 'off'),
+            ('finance_ro', 'jit', 'off'),
+            ('usage_ro', 'jit', 'off'),
             ('finance_ro', 'search_path', 'finance, pg_catalog'),
             ('finance_ro', 'default_transaction_read_only', 'on'),
             ('finance_ro', 'statement_timeout', '60s'),

@@ -129,7 +129,8 @@ with intents as (
         sum(case when i.unsettled then least(-i.acknowledged, 0) else 0 end) as unsettled_low,
         sum(case when i.unsettled then greatest(-i.acknowledged, 0) else 0 end) as unsettled_high,
         max(i.newest_outcome_at) filter (where i.attempts > 0) as touched_at,
-        min(i.first_attempt_at) filter (where i.flying) as flying_since
+        min(i.first_attempt_at) filter (where i.flying) as flying_since,
+        array_agg(i.quantity) filter (where i.attempts_that_may_have_arrived > 1) as quantities_tried_twice
     from intents i
     group by i.lane_id, i.hour_start
 )
@@ -151,6 +152,7 @@ select
     coalesce(h.unsettled_high, 0) as unsettled_high,
     h.touched_at,
     h.flying_since,
+    h.quantities_tried_twice,
     s.quantity as stripe,
     s.read_at,
     coalesce(s.exact, true) as exact,
@@ -183,16 +185,7 @@ select
             and b.difference between b.flying_low + b.unsettled_low and b.flying_high + b.unsettled_high then 'not_settled'
         when b.rejected <> 0 and b.difference between least(b.rejected, 0) and greatest(b.rejected, 0) then 'rejected'
         when b.mirrored_next_door then 'window_edge'
-        when exists (
-            select from ledger.intent i
-            where i.lane_id = b.lane_id and date_trunc('hour', i.stripe_timestamp, 'UTC') = b.hour_start and i.quantity = b.difference
-                and (
-                    select count(*)
-                    from ledger.attempt a
-                    where a.intent_id = i.intent_id
-                        and not exists (select from ledger.outcome o where o.attempt_id = a.attempt_id and not o.may_have_arrived)
-                ) > 1
-        ) then 'sent_twice'
+        when b.difference = any (b.quantities_tried_twice) then 'sent_twice'
         -- Each call of ours can be counted once at most, so what is beyond all of them is not ours.
         when b.difference > 0 then 'foreign_event'
         else 'unexplained'
