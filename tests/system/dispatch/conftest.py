@@ -17,6 +17,8 @@ from tests.system.emulator.running import HandClock, RunningEmulator
 _numbers = itertools.count(1)
 # Five minutes past, so that nothing a test does at its beginning is due at once.
 BEGINNING_MS = START_MS + 3_600_000 + 1_000
+CHECKS = ["no_negative_holding", "intent_covers_postings_once", "outcome_state_machine", "nothing_past_horizon", "append_only_guards"]
+VIOLATIONS = "select p.check_name, p.violations from finance.proof p where p.check_name = any(%s) and p.violations <> 0"
 
 
 @pytest.fixture(scope="session")
@@ -42,5 +44,6 @@ def world(database: Database, dispatch_emulator: RunningEmulator) -> Iterator[Di
         report = made.arm()
         assert report.armed, report
         yield made
+        assert made.rows(VIOLATIONS, CHECKS) == [], "whatever a test did, the proof of dispatch holds"
     requests.delete(f"{dispatch_emulator.url}/_emulator/faults", timeout=30).raise_for_status()
     dispatch_emulator.tell("settings", before)

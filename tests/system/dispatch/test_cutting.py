@@ -164,3 +164,13 @@ def test_cut_waits_two_seconds_for_a_writer_and_gives_way(world: DispatchWorld) 
             writer.rollback()
             wait_idle(dispatch)
     assert world.books("acme", "tokens") == (1, "5")
+
+
+def test_intent_that_nobody_took_up_yet_is_work(world: DispatchWorld) -> None:
+    """The street's clock must not move on before it was sent."""
+    dispatch = world.make_dispatch()
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    assert make_cutter(world).step() == 1
+    assert dispatch.activity().why == "1 intents to send"
+    assert not dispatch.activity().idle

@@ -168,7 +168,7 @@ with paused as (
     ) x where x.action = 'disarm'
 )
 select
-    count(*) filter (where not (o.settling or o.risk_since <= ops.now() - interval '20 hours') and not exists (
+    count(*) filter (where not o.settling and (o.risk_since is null or o.risk_since > ops.now() - interval '20 hours') and not exists (
         select from ops.open_intent x
         where x.lane_id = o.lane_id and x.hour_start = o.hour_start
           and (x.settling or x.risk_since <= ops.now() - interval '20 hours')
