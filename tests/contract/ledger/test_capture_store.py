@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from services.stripe_sink.core import capture as core
 from tests.conftest import Database
 from tests.makers.capture_batches import (
     NOON_MS,
@@ -21,49 +19,13 @@ from tests.makers.capture_batches import (
     make_event,
     make_forwarded,
     make_rejected,
-    make_timeline,
 )
+from tests.makers.capture_writer import TOPICS, Writer, batches
 from tests.makers.ledger_books import assert_books_are, one, rows
 from trueup.contracts import keys
 from trueup.contracts.events import UsageEvent
 from trueup.ledger.store import capture, queries
 from trueup.ledger.store.connection import connect
-
-TOPICS = ("on_time", "late", "rejected", "progress")
-TIMELINE = make_timeline()
-
-
-@dataclass
-class Room:
-    """What a capture room keeps of one partition, and how it captures one batch; everything about Kafka left out."""
-
-    connection: psycopg.Connection
-    partition: int
-    claim: capture.Claim = field(init=False)
-    positions: dict[str, int] = field(init=False)
-    subjects: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.take()
-
-    def take(self) -> None:
-        """Claim the partition, as on assignment."""
-        self.claim = capture.claim(self.connection, "room", self.partition, dict.fromkeys(TOPICS, 0))
-        self.positions = dict(self.claim.positions)
-
-    def capture(self, *announced: core.Announced, reached=lambda place: None) -> capture.Captured:
-        """One transaction, as the room's shell makes it."""
-        slices = [core.slice_of(one, TIMELINE) for one in announced]
-        self.subjects |= capture.number_subjects(self.connection, core.subjects(slices) - self.subjects.keys())
-        steps = {"on_time": 0, "late": 0, "rejected": 0, "progress": len(announced)}
-        for one in announced:
-            steps = {**steps, "on_time": steps["on_time"] + len(one.on_time), "late": steps["late"] + len(one.late)}
-            steps["rejected"] += len(one.rejected)
-        advances = tuple(capture.Advance(topic, self.positions[topic], self.positions[topic] + step) for topic, step in steps.items())
-        batch = capture.Batch(self.partition, self.claim.epoch, advances, core.identities(slices), lambda kept: core.decide(slices, kept))
-        captured = capture.capture(self.connection, "room", batch, self.subjects, reached)
-        self.positions = {advance.topic: advance.next for advance in advances}
-        return captured
 
 
 @pytest.fixture
@@ -80,7 +42,7 @@ def second_connection(database: Database) -> Iterator[psycopg.Connection]:
 
 def test_one_batch_of_everything(connection: psycopg.Connection):
     """New, late, duplicate, conflict and refused events of one batch stand where they belong, with positions and seal."""
-    room = Room(connection, 3)
+    room = Writer(connection, 3)
     on_time = [
         make_forwarded(0, make_event("a", quantity=5, dimensions={"model": 'gröẞe "x"\n', "b": "1"})),
         make_forwarded(2, make_event("a", quantity=5, dimensions={"b": "1", "model": 'gröẞe "x"\n'})),
@@ -108,7 +70,7 @@ def test_one_batch_of_everything(connection: psycopg.Connection):
         ("progress", 3, 1),
         ("rejected", 3, 4),
     ]
-    (row,) = _rows(
+    (row,) = rows(
         connection,
         "select arrived_events, accepted_events, ledger_duplicate_events, conflict_events, duplicate_events from ledger.source_batch",
     )
@@ -147,8 +109,8 @@ def test_any_deliveries_end_as_the_oracle_says(postgres_server, _template, deliv
         admin.execute(f'create database {name} template "{_template}"'.encode())
     try:
         with connect(postgres_server.dsn(name, "trueup_writer"), "test") as connection:
-            room = Room(connection, 0)
-            announced = list(_batches(deliveries, width))
+            room = Writer(connection, 0)
+            announced = list(batches(deliveries, width))
             for start in range(0, len(announced), together):
                 room.capture(*announced[start : start + together])
             assert_books_are(connection, deliveries)
@@ -157,22 +119,9 @@ def test_any_deliveries_end_as_the_oracle_says(postgres_server, _template, deliv
             admin.execute(f"drop database {name} with (force)".encode())
 
 
-def _batches(deliveries: list[tuple[UsageEvent, bool]], width: int, partition: int = 0, first: int = 0) -> Iterator[core.Announced]:
-    for number, start in enumerate(range(0, len(deliveries), width)):
-        part = deliveries[start : start + width]
-        records = [(make_forwarded(first + start + at, event), late) for at, (event, late) in enumerate(part)]
-        yield make_announced(
-            partition=partition,
-            first_offset=first + start,
-            on_time=[record for record, late in records if not late],
-            late=[record for record, late in records if late],
-            progress_offset=number,
-        )
-
-
 def test_redelivery_at_the_old_offset_is_refused(connection: psycopg.Connection):
     """After a lost answer to COMMIT the same batch comes again: its positions are gone, and nothing changes."""
-    room = Room(connection, 0)
+    room = Writer(connection, 0)
     announced = make_announced(on_time=[make_forwarded(0, make_event("a"))])
     room.capture(announced)
     room.positions = dict.fromkeys(TOPICS, 0)
@@ -183,8 +132,8 @@ def test_redelivery_at_the_old_offset_is_refused(connection: psycopg.Connection)
 
 def test_owner_of_an_older_epoch_is_refused(connection: psycopg.Connection, second_connection: psycopg.Connection):
     """A room that lost its partition while it slept can write nothing, even at the right offset."""
-    asleep = Room(connection, 0)
-    awake = Room(second_connection, 0)
+    asleep = Writer(connection, 0)
+    awake = Writer(second_connection, 0)
     assert awake.claim.epoch == asleep.claim.epoch + 1
     with pytest.raises(capture.Fenced):
         asleep.capture(make_announced(on_time=[make_forwarded(0, make_event("a"))]))
@@ -194,7 +143,7 @@ def test_owner_of_an_older_epoch_is_refused(connection: psycopg.Connection, seco
 
 def test_claim_gives_back_where_the_last_owner_left(connection: psycopg.Connection):
     """Positions come from the ledger, not from Kafka: the next owner reads on exactly behind what is committed."""
-    room = Room(connection, 0)
+    room = Writer(connection, 0)
     assert room.claim.source_position is None
     room.capture(make_announced(on_time=[make_forwarded(0, make_event("a")), make_forwarded(4, make_event("b"))]))
     room.take()
@@ -204,10 +153,10 @@ def test_claim_gives_back_where_the_last_owner_left(connection: psycopg.Connecti
 def test_same_events_through_two_partitions_at_once(connection: psycopg.Connection, second_connection: psycopg.Connection):
     """Two writers with the same identities at the same moment: the database decides, each event counts once."""
     events = [make_event(str(n), quantity=n) for n in range(500)]
-    rooms = [Room(connection, 0), Room(second_connection, 1)]
+    rooms = [Writer(connection, 0), Writer(second_connection, 1)]
     meet = threading.Barrier(2)
 
-    def bring(room: Room) -> capture.Captured:
+    def bring(room: Writer) -> capture.Captured:
         met = False
 
         def reached(place: capture.Place) -> None:
@@ -216,42 +165,39 @@ def test_same_events_through_two_partitions_at_once(connection: psycopg.Connecti
                 met = True
                 meet.wait(10)  # both have probed and found nothing
 
-        return room.capture(*_batches([(event, False) for event in events], 500, room.partition), reached=reached)
+        return room.capture(*batches([(event, False) for event in events], 500, room.partition), reached=reached)
 
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(bring, rooms))
-    assert sorted(len(one.decision.events) for one in done) == [0, 500]
-    assert sorted(len(one.decision.duplicates) for one in done) == [0, 500]
+    assert sorted(len(captured.decision.events) for captured in done) == [0, 500]
+    assert sorted(len(captured.decision.duplicates) for captured in done) == [0, 500]
     assert_books_are(connection, [(event, False) for event in events] + [(make_event(e.id, quantity=e.quantity), False) for e in events])
+
+
+def _capture_all(room: Writer, deliveries: list[tuple[UsageEvent, bool]]) -> None:
+    for part in batches(deliveries, 50, room.partition):
+        room.capture(part)
 
 
 def test_conflicts_through_two_partitions_at_once(connection: psycopg.Connection, second_connection: psycopg.Connection):
     """When payloads differ too, one wins per identity and the other is kept as a conflict with both hashes."""
-    rooms = [Room(connection, 0), Room(second_connection, 1)]
+    rooms = [Writer(connection, 0), Writer(second_connection, 1)]
     deliveries = [[(make_event(str(n), quantity=10 + partition), False) for n in range(300)] for partition in (0, 1)]
     with ThreadPoolExecutor(2) as pool:
-        list(
-            pool.map(
-                lambda pair: [pair[0].capture(one) for one in _batches(pair[1], 50, pair[0].partition)], zip(rooms, deliveries, strict=True)
-            )
-        )
+        list(pool.map(_capture_all, rooms, deliveries))
     assert one(connection, "select count(*), count(distinct identity) from ledger.event") == (300, 300)
     assert one(connection, "select count(*) from ledger.conflict where kept_payload_hash <> seen_payload_hash") == (300,)
     assert (
-        _rows(
-            connection, "select 1 from ledger.conflict c join ledger.event e using (identity) where c.kept_payload_hash <> e.payload_hash"
-        )
+        rows(connection, "select 1 from ledger.conflict c join ledger.event e using (identity) where c.kept_payload_hash <> e.payload_hash")
         == []
     )
-    assert one(connection, "select sum(billable_quantity) from ledger.event") == _one(
-        connection, "select sum(quantity) from ledger.posting"
-    )
+    assert one(connection, "select sum(billable_quantity) from ledger.event") == one(connection, "select sum(quantity) from ledger.posting")
 
 
 @pytest.mark.parametrize("place", list(capture.Place))
 def test_failure_at_any_place_leaves_nothing(connection: psycopg.Connection, place: capture.Place):
     """A transaction that does not reach its commit leaves no row and no position; the same batch then goes through."""
-    room = Room(connection, 0)
+    room = Writer(connection, 0)
     announced = make_announced(on_time=[make_forwarded(0, make_event("a"))], rejected=[make_rejected(1, b"x")])
 
     def fail(at: capture.Place) -> None:
@@ -281,7 +227,7 @@ def test_failure_at_any_place_leaves_nothing(connection: psycopg.Connection, pla
 )
 def test_seal_shows_what_was_changed_behind_the_triggers(database: Database, connection: psycopg.Connection, tampering: str):
     """Who switches the triggers off can change a row, and the chain says which batch it was in."""
-    room = Room(connection, 0)
+    room = Writer(connection, 0)
     for offset, name in enumerate("abc"):
         room.capture(
             make_announced(
