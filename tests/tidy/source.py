@@ -56,7 +56,7 @@ def calls_and_imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, full
     for node in ast.walk(tree):
         dotted = _dotted(node)
-        if dotted is not None:
+        if isinstance(node, ast.Attribute) and dotted is not None:
             first, _, rest = dotted.partition(".")
             yield node.lineno, f"{known.get(first, first)}.{rest}"
 

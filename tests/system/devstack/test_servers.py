@@ -1,0 +1,104 @@
+"""The embedded servers keep acknowledged data over kill -9, come back at their old addresses, and mend what a kill leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from devstack.kafka import Kafka
+from devstack.postgres import Postgres
+from devstack.process import started_at, wait_until
+from devstack.supervisor import Supervisor
+from trueup.contracts.topics import TopicNames, declared
+from trueup.runtime import kafka
+from trueup.runtime.settings import StreetSettings
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    supervisor = Supervisor(tmp_path, print)
+    yield supervisor
+    supervisor.stop_all()
+
+
+def kill_and_wait(supervisor: Supervisor, name: str) -> None:
+    pid = supervisor.kill(name)
+    assert wait_until(lambda: supervisor.status_of(name).pid not in {None, pid}, 30)
+    supervisor.wait_ready([name], 60)
+
+
+def test_postgres_keeps_what_it_committed(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Twice in a row, with a transaction open each time."""
+    server = Postgres(tmp_path, print)
+    supervisor.start([server.part()])
+    supervisor.wait_ready(["postgres"], 60)
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute("create table kept (n integer)")
+    for n in range(2):
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute("insert into kept values (%s)", (n,))
+        open_transaction = psycopg.connect(server.dsn())
+        open_transaction.execute("insert into kept values (-1)")
+        kill_and_wait(supervisor, "postgres")
+        open_transaction.close()
+    with psycopg.connect(server.dsn()) as connection:
+        assert connection.execute("select n from kept order by n").fetchall() == [(0,), (1,)]
+
+
+def test_postgres_starts_beside_a_backend_that_outlived_its_postmaster(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A stopped backend keeps the shared memory: a new server would refuse, or worse, run beside it."""
+    server = Postgres(tmp_path, print)
+    supervisor.start([server.part()])
+    supervisor.wait_ready(["postgres"], 60)
+    connection = psycopg.connect(server.dsn(), autocommit=True)
+    row = connection.execute("select pg_backend_pid()").fetchone()
+    assert row is not None
+    backend = int(row[0])
+    os.kill(backend, signal.SIGSTOP)
+    kill_and_wait(supervisor, "postgres")
+    assert started_at(backend) is None
+    connection.close()
+
+
+def test_postgres_is_not_held_up_by_a_number_that_was_lent_again(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Its lock file may name a process that has nothing to do with it: here, this test's own."""
+    server = Postgres(tmp_path, print)
+    supervisor.start([server.part()])
+    supervisor.wait_ready(["postgres"], 60)
+    supervisor.stop("postgres")
+    lock = server.folder / "postmaster.pid"
+    lock.write_text(f"{os.getpid()}\n{server.folder}\n1\n1\n\n127.0.0.1\n1 1\n")
+    supervisor.start_again("postgres")
+    supervisor.wait_ready(["postgres"], 60)
+
+
+def test_broker_keeps_what_it_acknowledged(supervisor: Supervisor, tmp_path: Path) -> None:
+    """A producer that was writing when the broker was killed goes on, and nothing is missing or twice."""
+    broker = Kafka(tmp_path, print)
+    supervisor.start([broker.part()])
+    supervisor.wait_ready(["kafka"], 240)
+    settings = StreetSettings(kafka_bootstrap=broker.bootstrap, room="test")
+    kafka.create_missing_topics(settings, declared(simulated=False, partitions=1))
+    topic = TopicNames().usage_events
+    producer = Producer(kafka.producer_options(settings))
+    records = 20_000
+    for n in range(records):
+        producer.produce(topic, str(n).encode(), partition=0)
+        if n == records // 2:
+            producer.poll(0.1)
+            pid = supervisor.kill("kafka")
+    assert producer.flush(120) == 0
+    assert supervisor.status_of("kafka").pid != pid
+    consumer = Consumer(kafka.consumer_options(settings, "test", partition_eof=True))
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    seen = []
+    while (message := consumer.poll(30)) is not None and message.error() is None:
+        seen.append(int(message.value() or b"-1"))
+    consumer.close()
+    assert seen == list(range(records))
