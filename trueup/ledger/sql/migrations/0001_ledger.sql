@@ -201,6 +201,11 @@ create table ledger.refusal (
     primary key (source_partition, source_offset)
 );
 
+-- The life of one event is looked up by its identity; these three are small beside the events.
+create index duplicate_identity on ledger.duplicate (identity);
+create index conflict_identity on ledger.conflict (identity);
+create index refusal_identity on ledger.refusal (identity);
+
 -- One row moves a quantity from one account to another: balanced by construction.
 create table ledger.posting (
     batch_id bigint not null,

@@ -51,8 +51,3 @@ create table ops.reconciliation (
 create function ops.in_unit(quantity numeric, scale integer) returns numeric language sql immutable
 set search_path = pg_catalog
 as $$ select round(quantity / (10::numeric ^ scale), scale) $$;
-
--- The life of one event is looked up by its identity; these three tables are small beside the events.
-create index duplicate_identity on ledger.duplicate (identity);
-create index conflict_identity on ledger.conflict (identity);
-create index refusal_identity on ledger.refusal (identity);
