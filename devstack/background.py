@@ -45,6 +45,11 @@ def _supervisor() -> Footprint:
     return Footprint(street_folder() / "supervisor.pid")
 
 
+def supervisor_pid() -> int | None:
+    """The process that the running street lives in."""
+    return _supervisor().pid()
+
+
 def progress_file() -> Path:
     """What the street said while it started."""
     return street_folder() / "progress.log"
