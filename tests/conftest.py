@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -26,6 +27,10 @@ PARTITIONS = 4
 START_SECONDS = 240  # the first run on a machine downloads Kafka
 TEMPLATE = "template_ledger"
 _numbers = itertools.count(1)
+
+# A machine that is busy with something else is no fault of the code: an example may take as long as its test.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 MakeTopics = Callable[..., TopicNames]
 

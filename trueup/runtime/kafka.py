@@ -139,15 +139,19 @@ def create_missing_topics(settings: StreetSettings, topics: Iterable[Topic]) -> 
     if missing:
         for future in client.create_topics(missing, request_timeout=REQUEST_TIMEOUT_SECONDS).values():
             future.result()
-        _wait_until_served(client, missing)
+        _wait_until_served(settings, missing)
     return tuple(topic.topic for topic in missing)
 
 
-def _wait_until_served(client: AdminClient, topics: list[NewTopic]) -> None:
-    """Metadata name a leader a moment before that leader will answer; nobody should meet that moment."""
+def _wait_until_served(settings: StreetSettings, topics: list[NewTopic]) -> None:
+    """Metadata name a leader a moment before that leader will answer; nobody should meet that moment.
+
+    Each round asks with a new client: one that once heard of a topic without leaders keeps saying so for ever.
+    """
     waiting = [TopicPartition(topic.topic, partition) for topic in topics for partition in range(topic.num_partitions)]
-    deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
+    deadline = time.monotonic() + 3 * REQUEST_TIMEOUT_SECONDS
     while waiting:
+        client = admin(settings)
         newest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library forgot to annotate it
         answers = client.list_offsets(dict.fromkeys(waiting, newest), request_timeout=REQUEST_TIMEOUT_SECONDS)
         waiting = [partition for partition, answer in answers.items() if answer.exception() is not None]

@@ -64,12 +64,11 @@ def publisher(away: str, **passed_through: str) -> Publisher:
 )
 def test_refused_before_it_is_queued(away: str, changed: dict[str, object], reason: str, field: str | None) -> None:
     """With the reason and field that the refused topic would show; nothing waits for the broker afterwards."""
-    with publisher(away) as usage:
+    with publisher(away, MESSAGE_TIMEOUT_MS="60000") as usage:
         with pytest.raises(InvalidUsage) as refused:
             usage.publish(**(GOOD | changed))  # type: ignore[arg-type]
         assert (refused.value.refusal.reason, refused.value.refusal.field) == (RefusalReason(reason), field)
-        started = time.monotonic()
-    assert time.monotonic() - started < 0.2
+        usage.flush(0)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +96,12 @@ def test_times_become_milliseconds(moment: datetime | int, milliseconds: int) ->
 
 
 def test_publish_does_not_wait_for_a_broker_that_is_away(away: str) -> None:
-    """A thousand events take no longer than writing them."""
-    usage = publisher(away, MESSAGE_TIMEOUT_MS="20000")
+    """A thousand events take no longer than writing them, though each would time out only after a minute."""
+    usage = publisher(away, MESSAGE_TIMEOUT_MS="60000")
     started = time.monotonic()
     for number in range(1000):
         usage.publish(**(GOOD | {"id": f"req-{number}"}))  # type: ignore[arg-type]
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     with pytest.raises(Backlogged, match="1000 events still wait"):
         usage.flush(0.05)
     usage._last_words.detach()
@@ -110,7 +109,7 @@ def test_publish_does_not_wait_for_a_broker_that_is_away(away: str) -> None:
 
 def test_a_full_queue(away: str) -> None:
     """The event that finds no place is not taken, and says so; the others are still tried."""
-    usage = publisher(away, QUEUE_BUFFERING_MAX_MESSAGES="3")
+    usage = publisher(away, QUEUE_BUFFERING_MAX_MESSAGES="3", MESSAGE_TIMEOUT_MS="3000")
     for number in range(3):
         usage.publish(**(GOOD | {"id": f"req-{number}"}))  # type: ignore[arg-type]
     with pytest.raises(Backlogged, match="3 events wait"):
@@ -130,7 +129,8 @@ def test_a_failed_delivery_raises_at_the_next_call(away: str) -> None:
             usage.publish(**(GOOD | {"id": "next"}))  # type: ignore[arg-type]
             time.sleep(0.05)
     assert "lost" in failed.value.ids
-    with pytest.raises(DeliveryFailed, match="next"):
+    usage.publish(**(GOOD | {"id": "last"}))  # type: ignore[arg-type]
+    with pytest.raises(DeliveryFailed, match="last"):
         usage.close()
 
 
