@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from services.dedupe.config import GROUP
 from trueup.contracts.catalogue import CatalogueVersion
 from trueup.contracts.codec import decode_progress, encode_catalogue_version
 from trueup.contracts.progress import ProgressRecord, Tally
 from trueup.contracts.topics import TopicNames
-from trueup.runtime.kafka import OffsetsReader, producer_options
+from trueup.runtime.kafka import OffsetsReader, admin, producer_options
 from trueup.runtime.settings import StreetSettings
 
 READ_SECONDS = 60.0
@@ -147,6 +148,30 @@ class Topics:
         answer = self._stable.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
         assert answer is not None
         return answer[1]
+
+    def commit_by_hand(self, partition: int, offset: int) -> None:
+        """Moves the room's group, as an operator could."""
+        member = Consumer(
+            {"bootstrap.servers": self.settings.kafka_bootstrap, "group.id": f"{self.names.prefix}{GROUP}", "enable.auto.commit": False}
+        )
+        moved = [TopicPartition(self.names.usage_events, partition, offset)]
+        # The killed worker's session has to end first: a group with members takes no offsets from outside.
+        give_up_at = time.monotonic() + READ_SECONDS
+        while True:
+            try:
+                member.commit(offsets=moved, asynchronous=False)
+                break
+            except KafkaException:
+                assert time.monotonic() < give_up_at
+                time.sleep(0.5)
+        member.close()
+
+    def delete_records(self, partition: int, before: int) -> None:
+        """As retention would."""
+        # The client has to outlive its answers.
+        client = admin(self.settings)
+        for future in client.delete_records([TopicPartition(self.names.usage_events, partition, before)]).values():
+            future.result()
 
     def unread(self) -> int:
         """How many offsets of the usage topic no committed progress record covers yet."""

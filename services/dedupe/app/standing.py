@@ -19,6 +19,7 @@ class Standing:
 
     phase: str = "starting"
     ready: bool = False
+    joined: bool = False  # the group has said what this worker owns, be it nothing
     busy: bool = False
     work: int = 0
     catalogue_version: int = 0
@@ -70,7 +71,7 @@ def activity(board: Board, ends: Ends) -> Callable[[], Activity]:
 
 
 def _why_busy(standing: Standing, highs: Mapping[int, int]) -> str:
-    if not standing.ready:
+    if not standing.joined:
         return standing.phase
     if standing.busy:
         return "a batch is in hand"

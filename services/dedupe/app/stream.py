@@ -86,7 +86,7 @@ class Stream:
 
     def _gained(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """Restores what was gained; called by the group inside `read`, between two batches, so no transaction is open."""
-        self._board.say(phase=f"restoring {len(partitions)} partitions", ready=self._board.standing.ready)
+        self._board.say(phase=f"restoring {len(partitions)} partitions")
         started = time.monotonic()
         restored = self._restorer.restore(partitions)
         self._partitions.update(restored)
@@ -111,7 +111,7 @@ class Stream:
     def _assigned(self) -> None:
         self._registry.set(metrics.OWNED, len(self._partitions))
         self._registry.set(metrics.REMEMBERED, self._remembered())
-        self._board.say(phase=f"reading {len(self._partitions)} partitions", ready=True, ends=dict(self._ends))
+        self._board.say(phase=f"reading {len(self._partitions)} partitions", ready=True, joined=True, ends=dict(self._ends))
 
     def _remembered(self) -> int:
         return sum([len(memory.known) for memory in self._partitions.values()])

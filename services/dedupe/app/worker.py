@@ -32,6 +32,7 @@ from trueup.contracts.topics import TopicNames
 from trueup.runtime import log
 from trueup.runtime.clock import clock_from
 from trueup.runtime.loop import CRASHED, HALTED, Stop, run
+from trueup.runtime.settings import SettingsError
 from trueup.runtime.web import Pages
 
 MakeTransaction = Callable[[Settings, TopicNames], TransactionPort]
@@ -151,8 +152,9 @@ def _guarded(room: str, body: Callable[[], None], stop: Stop) -> None:
         body()
     except Stopping:
         lines.info("stopped while waiting")
-    except Broken as broken:
-        lines.critical(str(broken), halted=True)
+    except (Broken, SettingsError) as fault:
+        # Started again, it would only say the same: it stays down until a person has looked.
+        lines.critical(str(fault), halted=True)
         os._exit(HALTED)
     except BaseException as error:
         lines.exception(f"{type(error).__name__}: {error}")
