@@ -26,12 +26,13 @@ with legs as (
         h.scale,
         date_trunc('hour', s.segment_start, 'UTC') as hour,
         case
-            when s.account_id = 2 then case coalesce(u.waits_for, case when c.customer is null then 'unmapped' end)
-                when 'unmapped' then 'unmapped'
-                when 'no_plan' then 'no_plan'
-                when 'no_event_name' then 'no_plan'
-                else 'unsent'
-            end
+            when s.account_id = 2
+                then case coalesce(u.waits_for, case when c.customer is null and not starts_with(h.customer, 'cus_') then 'unmapped' end)
+                    when 'unmapped' then 'unmapped'
+                    when 'no_plan' then 'no_plan'
+                    when 'no_event_name' then 'no_plan'
+                    else 'unsent'
+                end
             when s.account_id = 3 and a.class = 'unknown' then 'unknown'
             when s.account_id = 3 then 'in_flight'
             when s.account_id = 4 then 'acknowledged_not_invoiced'
@@ -44,15 +45,12 @@ with legs as (
     from standing s
     join derived.subject h on h.subject_id = s.subject_id
     left join ops.uncovered_segment u on s.account_id = 2 and u.subject_id = s.subject_id and u.segment_start = s.segment_start
-    left join lateral (
-        select m.customer from ledger.customer_mapping m where m.customer = h.customer
-        union all
-        select h.customer where starts_with(h.customer, 'cus_')
-        limit 1
-    ) c on true
-    left join lateral (
-        select o.class from ledger.outcome o where o.intent_id = s.intent_id order by o.outcome_id desc limit 1
-    ) a on s.account_id = 3
+    left join (select distinct m.customer from ledger.customer_mapping m) c on c.customer = h.customer
+    left join (
+        select distinct on (o.intent_id) o.intent_id, o.class
+        from ledger.outcome o
+        order by o.intent_id, o.outcome_id desc
+    ) a on a.intent_id = s.intent_id
 )
 select
     n.customer_id,
