@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.dedupe.core.memory import HASH_BITS, HASH_MASK, Partition, forgotten_hour, pack
-from services.dedupe.core.records import Output, Record, Route, foreign_headers
+from services.dedupe.core.records import Headers, Output, Record, Route, foreign_headers
 from services.dedupe.core.refusals import envelope_refusal, event_refusal
 from services.dedupe.core.rejected import kept, rejected
 from trueup.contracts.catalogue import Meter, Timeline
@@ -77,6 +77,7 @@ class _Batch:
         self._on_time, self._late, self._duplicate, self._refused = _Sums(), _Sums(), _Sums(), _Sums()
         self._newest_ms = partition.newest_arrival_ms
         self._arrival_ms = -1
+        self._arrival_header = (HEADER_ARRIVAL, b"")
         self._hour = 0
         self._forgotten_hour = 0
         self._version = 0
@@ -99,6 +100,7 @@ class _Batch:
 
     def _move_to(self, arrival_ms: int) -> None:
         self._arrival_ms = arrival_ms
+        self._arrival_header = (HEADER_ARRIVAL, b"%d" % arrival_ms)
         self._hour = append_hour(arrival_ms)
         self._newest_ms = arrival_ms if self._newest_ms is None else max(self._newest_ms, arrival_ms)
         self._forgotten_hour = forgotten_hour(self._newest_ms)
@@ -137,18 +139,16 @@ class _Batch:
         self._new_ids.setdefault(self._hour, []).append(pack(key, hashed))
 
     def _forward(self, record: Record, event: UsageEvent, key: bytes, suspected: bytes | None) -> None:
-        headers: list[tuple[str, bytes | None]] = [
-            *(foreign_headers(record.headers) if record.headers else ()),
-            (HEADER_ARRIVAL, b"%d" % record.arrival_ms),
-            (HEADER_SOURCE, b"%s%d" % (self._source, record.offset)),
-        ]
+        headers: Headers = (self._arrival_header, (HEADER_SOURCE, b"%s%d" % (self._source, record.offset)))
+        if record.headers:
+            headers = foreign_headers(record.headers) + headers
         late_ms = late_by_ms(event.event_time_ms, record.arrival_ms, self._meters[event.meter])
         if late_ms:
-            headers.append((HEADER_LATE_BY, b"%d" % late_ms))
+            headers += ((HEADER_LATE_BY, b"%d" % late_ms),)
         if suspected is not None:
-            headers.append((HEADER_SUSPECT, suspected.hex().encode()))
+            headers += ((HEADER_SUSPECT, suspected.hex().encode()),)
         (self._late if late_ms else self._on_time).add(event.quantity, id_sum_term(key))
-        self._outputs.append(Output(Route.LATE if late_ms else Route.ON_TIME, record.key, record.value, tuple(headers)))
+        self._outputs.append(Output(Route.LATE if late_ms else Route.ON_TIME, record.key, record.value, headers))
 
     def decided(self, next_offset: int) -> Decided:
         """Closes the batch."""
