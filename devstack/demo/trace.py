@@ -46,7 +46,7 @@ def run_simulated(path: Path, columns: str, seed: int) -> Judgement:
         catalogue = set_up(here, toml, customers, since_ms)
         play(here, bursts(trace, seed))
         here.must("reconcile")
-        proof = here.verb("prove")
+        proof = here.verb("prove", "--require", "all")
         lines = closing_lines(here, trace.by_customer_and_meter(), customers, catalogue, since_ms, here.now_ms())
         return Judgement(lines, trace_outcomes(here, trace, lines), prove_table(proof.stdout), proof.returncode == 0)
 
@@ -63,7 +63,7 @@ def run_system(path: Path, columns: str) -> Judgement:
         send_twice(here, trace, columns)
         wait_until_acknowledged(here, trace)
         here.must("reconcile")
-        proof = here.verb("prove")
+        proof = here.verb("prove", "--require", "all")
         lines = closing_lines(here, trace.by_customer_and_meter(), customers, catalogue, since_ms, here.now_ms())
         return Judgement(lines, trace_outcomes(here, trace, lines), prove_table(proof.stdout), proof.returncode == 0)
 
