@@ -159,8 +159,7 @@ def test_an_older_reading_changes_nothing(ledger: TrueLedger):
     assert _row(ledger).quantity_stripe == 9
 
 
-def test_plans_of_one_meter_do_not_hide_each_other(ledger: TrueLedger):
-    """Two lanes of meter runs, one with a unit too much, one with a unit too little: the hour's difference is 0, and no agreement."""
+def _sent_under_a_plan(ledger: TrueLedger) -> None:
     captured_story(ledger)
     ledger.admin.execute(
         "insert into ledger.plan_fact (customer, plan, effective_from, subscription_id, cause_key, recorded_at)"
@@ -171,6 +170,18 @@ def test_plans_of_one_meter_do_not_hide_each_other(ledger: TrueLedger):
     ledger.cut(SENT_MS)
     ledger.send(ACK, SENT_MS)
     ledger.admin.execute("insert into ledger.lane (stripe_customer, stripe_event_name) values ('cus_acme', 'runs_pro')")
+
+
+def test_a_lane_that_agrees_does_not_hide_one_that_does_not(ledger: TrueLedger):
+    _sent_under_a_plan(ledger)
+    ledger.read("runs_basic", hours((0, 1)), SETTLED_MS)
+    ledger.read("runs_pro", hours((0, 3)), SETTLED_MS)
+    assert (_row(ledger, "runs").explanation, _row(ledger, "runs").difference) == ("foreign_event", 3)
+
+
+def test_plans_of_one_meter_do_not_hide_each_other(ledger: TrueLedger):
+    """Two lanes of meter runs, one with a unit too much, one with a unit too little: the hour's difference is 0, and no agreement."""
+    _sent_under_a_plan(ledger)
     ledger.read("runs_basic", hours((0, 0)), SETTLED_MS)
     ledger.read("runs_pro", hours((0, 1)), SETTLED_MS)
     row = _row(ledger, "runs")

@@ -41,7 +41,7 @@ def _hour(start_hours_ago: int, *, touched: float | None = None, read: float | N
         (_hour(3), False),  # nothing came back yet: nothing to compare
         (_hour(3, touched=1.9), False),  # Stripe may not have counted it yet
         (_hour(3, touched=2.0), True),
-        (_hour(9, touched=5, read=4), True),  # read too early: its answer had not settled
+        (_hour(9, touched=5, read=4, differs=False), True),  # read too early: its answer had not settled
         (_hour(9, touched=5, read=3, differs=False), False),
         (_hour(9, touched=5, read=0.2), False),  # differs, and was read a moment ago
         (_hour(9, touched=5, read=0.25), True),
