@@ -38,7 +38,7 @@ def main() -> None:
         for message in consumer.consume(batch, 0.05):
             error = message.error()
             if error is None:
-                producer.produce(target, message.value(), message.key(), message.partition())
+                producer.produce(target, message.value(), message.key(), message.partition() or 0)
                 copied += 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 open_partitions.discard(message.partition())

@@ -8,10 +8,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pytest
 
-from devstack.process import wait_until
+from devstack.kafka import Kafka
+from devstack.process import spawn, wait_until
 from tests.makers.dedupe_stories import event
 from tests.makers.dedupe_topics import Topics
 from tests.makers.dedupe_workers import Worker
@@ -20,7 +22,10 @@ from trueup.contracts.codec import Decoder, encode_event
 from trueup.contracts.events import UsageEvent
 from trueup.contracts.keys import id_sum_term, identity
 from trueup.contracts.progress import Tally
+from trueup.contracts.topics import declared
 from trueup.runtime.clock import SystemClock
+from trueup.runtime.kafka import create_missing_topics
+from trueup.runtime.settings import StreetSettings
 
 PARTITIONS = 4
 STOPPING_AT = "tests.makers.dedupe_stopping_at"
@@ -136,6 +141,23 @@ def _ends(street: Topics) -> dict[tuple[str, int], int]:
     }
 
 
+def test_a_worker_stopped_past_its_session_but_not_its_transaction_goes_on(street: Topics, make_worker: MakeWorker) -> None:
+    """Its offsets are refused; it takes the transaction back, reads what is committed and lives on, without a restart."""
+    deliveries = Deliveries(street, seed=4)
+    deliveries.publish(4_000)
+    sleeper, heir = (make_worker(name, street.settings, batch_records=200) for name in ("dedupe-1", "dedupe-2"))
+    stopping_at(sleeper, "written", signal.SIGSTOP)
+    sleeper.wait_stopped()
+    # The session of 6 s has ended, the transaction's 10 s have not.
+    time.sleep(8)
+    sleeper.send(signal.SIGCONT)
+    assert wait_until(lambda: sleeper.metric("trueup_transactions_aborted_total") >= 1, 30, 0.1), sleeper.said()
+    heir.start()
+    until_all_decided(street, sleeper, heir)
+    assert sleeper.page("/livez")["ok"] is True
+    deliveries.check()
+
+
 def test_a_worker_that_joins_and_leaves_in_mid_stream(street: Topics, make_worker: MakeWorker) -> None:
     """Partitions move to a second worker, come back when it stops, and move again; the stream never stands still for long."""
     deliveries = Deliveries(street, seed=3)
@@ -172,3 +194,42 @@ def _check_idle(workers: Sequence[Worker], deliveries: Deliveries) -> None:
     # The first life of the second worker took its counter with it.
     assert 0 < counted <= 2 * len(deliveries.ids)
     assert sum(worker.metric("trueup_lag_records") for worker in workers) == 0
+
+
+def test_a_broker_that_is_killed_in_mid_stream(tmp_path: Path, make_worker: MakeWorker) -> None:
+    """Workers wait for it or are started again; nothing is missing and nothing doubled. The broker is the test's own."""
+    broker = Kafka(tmp_path, print)
+    process = spawn(broker.part().prepare(), tmp_path / "kafka.log")
+    settings = StreetSettings(kafka_bootstrap=broker.bootstrap, topic_prefix="own.", partitions=PARTITIONS, room="test")
+    try:
+        assert wait_until(lambda: broker.ready().ok, 120, 0.2)
+        create_missing_topics(settings, declared(False, PARTITIONS, prefix="own."))
+        street = Topics(settings)
+        street.apply_catalogue()
+        deliveries = Deliveries(street, seed=5)
+        deliveries.publish(8_000)
+        workers = [make_worker(name, settings, batch_records=100) for name in ("dedupe-1", "dedupe-2")]
+        for worker in workers:
+            worker.start()
+        assert wait_until(lambda: any(street.progress(partition) for partition in range(PARTITIONS)), 60, 0.05)
+        process.kill()
+        process.wait()
+        process = spawn(broker.part().prepare(), tmp_path / "kafka.log")
+        assert wait_until(lambda: broker.ready().ok, 120, 0.2)
+        assert street.unread() > 0
+
+        def restarted_and_done() -> bool:
+            for worker in workers:
+                assert worker.process is not None
+                if worker.process.poll() is not None:
+                    assert worker.process.returncode == 1, worker.said()
+                    worker.start()
+            return street.unread() == 0
+
+        assert wait_until(restarted_and_done, 180, 0.5), "\n".join(worker.said() for worker in workers)
+        deliveries.check()
+        for worker in workers:
+            worker.kill()
+    finally:
+        process.kill()
+        process.wait()
