@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help env test check format up down status clean
+.PHONY: help env demo trace test check format up down status clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -19,12 +19,23 @@ $(READY): requirements.lock devstack/kafka-jars.lock
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "this Python cannot make virtual environments; type: sudo apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; exit 2; }
 	@echo "env: making .venv and installing $$(grep -c '^[a-z].*==' requirements.lock) locked packages (once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements.lock \
+		| awk '/^Collecting/ { if (++n % 20 == 0) print "env: " n " packages fetched" } /^Installing/ { print "env: installing them" } { fflush() }'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m devstack.java
 	@$(BIN)/python -m devstack.postgres
 	@touch $(READY)
 	@echo "env: ready"
+
+demo: $(READY) ## a simulated billing month, proved; TRACE=file.csv [MAP=…] [CLOCK=system SHIFT=1] feeds a real trace
+	@$(BIN)/python -m devstack.demo $(if $(TRACE),--trace '$(TRACE)') $(if $(MAP),--map '$(MAP)') $(if $(CLOCK),--clock $(CLOCK)) $(if $(SHIFT),--shift) $(ARGS)
+
+# A real hour of LLM inference with sums known from outside; it is not part of this repository.
+SHARED_TRACE ?= ../shared/data/azure_llm_inference_2023_conversation.csv
+SHARED_SUMS := input_tokens=22361870,output_tokens=4088665
+trace: $(READY) ## the shared trace at its known sums, under both clocks
+	@$(BIN)/python -m devstack.demo --trace '$(SHARED_TRACE)' --expect $(SHARED_SUMS) --json build/trace-simulated.json
+	@$(BIN)/python -m devstack.demo --trace '$(SHARED_TRACE)' --expect $(SHARED_SUMS) --clock system --shift --json build/trace-system.json
 
 test: $(READY) ## the whole test suite on real parts; ARGS="-k name" picks some
 	$(BIN)/python -m pytest $(ARGS)

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from devstack.java import Say, java_binary, kafka_jars
-from devstack.places import LOOPBACK, kept_port
+from devstack.places import LOOPBACK, kept_port, listens
 from devstack.process import Command, Part
 from trueup.runtime.web import Health
 
@@ -104,6 +104,8 @@ class Kafka:
 
     def ready(self) -> Health:
         """Ready once an admin client hears of a broker: log lines come earlier and promise nothing."""
+        if not listens(self._port):
+            return Health(False, "does not listen yet")
         try:
             metadata = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0}).list_topics(timeout=_ANSWER_SECONDS)
         except KafkaException as error:

@@ -39,6 +39,12 @@ def is_free(port: int) -> bool:
     return True
 
 
+def listens(port: int) -> bool:
+    """True when somebody accepts connections on this loopback port: the cheapest question before any other."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
 def kept_port(folder: Path, name: str) -> int:
     """The port this part had before, so that clients find it again after a restart; a new one where that is taken."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,9 @@ _TICK_SECONDS = 0.05
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _GOOD_LIFE_SECONDS = 20.0  # who lived this long starts again at once
-_TOLD_EVERY_SECONDS = 2.0
+_ASKED_EVERY_SECONDS = 0.1
+_TOLD_AFTER_SECONDS = 2.0
+_TOLD_AGAIN_SECONDS = 10.0  # the same thing; something new is told after the shorter time
 _STOP_SECONDS = 20.0
 _LOG_TAIL_BYTES = 65_536
 
@@ -148,6 +150,7 @@ class Supervisor:
         """Waits until all of them are ready, telling on the way what each is doing; raises `StartFailed` otherwise."""
         waiting = list(names)
         began = told = time.monotonic()
+        last_told = ""
         while waiting:
             statuses = [self.status_of(name) for name in waiting]
             for status in statuses:
@@ -158,12 +161,13 @@ class Supervisor:
                     raise StartFailed(f"{status.name} halted: {status.why}")
             if not waiting:
                 return
-            if time.monotonic() - told >= _TOLD_EVERY_SECONDS:
-                told = time.monotonic()
-                self._say("waiting for " + ", ".join(f"{s.name} ({s.why})" for s in statuses if not s.healthy))
+            news = "waiting for " + ", ".join(f"{status.name} ({status.why})" for status in statuses if not status.healthy)
+            if time.monotonic() - told >= (_TOLD_AGAIN_SECONDS if news == last_told else _TOLD_AFTER_SECONDS):
+                told, last_told = time.monotonic(), news
+                self._say(news)
             if time.monotonic() - began > seconds:
                 raise StartFailed("\n".join(self._last_words(name) for name in waiting))
-            time.sleep(_TICK_SECONDS)
+            time.sleep(_ASKED_EVERY_SECONDS)
 
     def _last_words(self, name: str) -> str:
         kept = self._kept[name]

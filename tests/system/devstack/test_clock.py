@@ -102,6 +102,17 @@ def test_time_stands_still_while_somebody_is_busy(clock: ClockFile, serve: Serve
     assert barrier.advance_to(START_MS + HOUR_MS, patience_seconds=10) == START_MS + HOUR_MS
 
 
+def test_what_is_due_now_must_be_done_first(clock: ClockFile, serve: Serve) -> None:
+    """A room that calls itself idle beside something due has not looked yet."""
+
+    class Asleep(SmallRoom):
+        def activity(self) -> Activity:
+            return Activity(True, 0, START_MS, (), "")
+
+    with pytest.raises(Restless, match="room-0: due now"):
+        barrier_of(clock, serve(Asleep(clock))).advance_to(START_MS + HOUR_MS, patience_seconds=0.5)
+
+
 def test_part_that_does_not_answer_is_busy(clock: ClockFile, serve: Serve) -> None:
     """It may be starting again, with work in hand."""
     barrier = barrier_of(clock, serve(SmallRoom(clock)), "http://127.0.0.1:9/activity")

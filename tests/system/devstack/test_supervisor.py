@@ -101,7 +101,8 @@ def test_stopped_part_does_not_come_back(supervisor: Supervisor, tmp_path: Path)
     """Also one that hangs: it is asked, then killed."""
     supervisor.start([small_room(tmp_path)])
     supervisor.wait_ready(["dedupe-1"], 20)
-    supervisor.kill("dedupe-1", signal.SIGSTOP)
+    pid = supervisor.kill("dedupe-1", signal.SIGSTOP)
+    assert wait_until(lambda: ") T " in Path(f"/proc/{pid}/stat").read_text(), 10)
     assert supervisor.stop("dedupe-1") == -signal.SIGTERM
     assert supervisor.status_of("dedupe-1").why == "stopped"
 
@@ -122,7 +123,10 @@ def test_part_dies_with_a_killed_supervisor(tmp_path: Path) -> None:
     parent = subprocess.Popen((sys.executable, "-c", DYING_PARENT, str(tmp_path)), stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
-    assert started_at(child) is not None
+    # Until it has become its program it would notice the death by itself.
+    assert wait_until(
+        lambda: b"sleep" in Path(f"/proc/{child}/cmdline").read_bytes() and b"tether" not in Path(f"/proc/{child}/cmdline").read_bytes(), 10
+    )
     parent.kill()
     parent.wait()
     parent.stdout.close()
