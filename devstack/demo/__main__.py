@@ -26,6 +26,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--map", default=DEFAULT_MAP, help="its columns: time=COLUMN,meter:NAME=COLUMN,…")
     parser.add_argument("--clock", choices=("simulated", "system"), default="simulated")
     parser.add_argument("--shift", action="store_true", help="move the trace to end now; what --clock system needs")
+    parser.add_argument("--expect", type=sums, default={}, help="sums known from outside, in smallest units: meter=SUM,…")
     parser.add_argument("--json", type=Path, default=RESULT, help="where the tables go as JSON")
     parser.add_argument("--truth", type=Path, help="where the month's truth goes as JSON")
     options = parser.parse_args(arguments)
@@ -38,13 +39,19 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def sums(text: str) -> dict[str, int]:
+    """Known sums by meter."""
+    pairs = (part.partition("=") for part in text.split(","))
+    return {meter: int(quantity) for meter, _, quantity in pairs}
+
+
 def judged(options: argparse.Namespace) -> Judgement:
     """Runs what was asked for."""
     if options.trace is None:
         return month.run(options.seed, truth_file=options.truth)
     if options.clock == "system":
-        return trace.run_system(options.trace, options.map)
-    return trace.run_simulated(options.trace, options.map, options.seed)
+        return trace.run_system(options.trace, options.map, options.expect)
+    return trace.run_simulated(options.trace, options.map, options.expect, options.seed)
 
 
 def main() -> int:

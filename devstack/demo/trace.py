@@ -35,7 +35,7 @@ SYSTEM_POLL_SECONDS = 1.0
 SYSTEM_SETTLE_SECONDS = 8.0
 
 
-def run_simulated(path: Path, columns: str, seed: int) -> Judgement:
+def run_simulated(path: Path, columns: str, known: Mapping[str, int], seed: int) -> Judgement:
     """The clock starts at the trace's first instant; each row arrives at its event time plus a seeded delay."""
     trace = read_trace(path, columns, CUSTOMERS)
     toml = catalogue_of(trace, roll_up="PT5M", summary_settle="PT2H")
@@ -48,10 +48,12 @@ def run_simulated(path: Path, columns: str, seed: int) -> Judgement:
         here.must("reconcile")
         proof = here.verb("prove", "--require", "all")
         lines = closing_lines(here, trace.by_customer_and_meter(), customers, catalogue, since_ms, here.now_ms())
-        return Judgement(lines, trace_outcomes(here, trace, lines), prove_table(proof.stdout), proof.returncode == 0)
+        return Judgement(
+            lines, [*known_sums(trace, known), *trace_outcomes(here, trace, lines)], prove_table(proof.stdout), proof.returncode == 0
+        )
 
 
-def run_system(path: Path, columns: str) -> Judgement:
+def run_system(path: Path, columns: str, known: Mapping[str, int]) -> Judgement:
     """The machine's own clock and LogAppendTime: the rows are moved to end now, and sent twice by the command a user would type."""
     trace = read_trace(path, columns, CUSTOMERS)
     toml = catalogue_of(trace, roll_up="PT1M", summary_settle="PT5S")
@@ -65,7 +67,9 @@ def run_system(path: Path, columns: str) -> Judgement:
         here.must("reconcile")
         proof = here.verb("prove", "--require", "all")
         lines = closing_lines(here, trace.by_customer_and_meter(), customers, catalogue, since_ms, here.now_ms())
-        return Judgement(lines, trace_outcomes(here, trace, lines), prove_table(proof.stdout), proof.returncode == 0)
+        return Judgement(
+            lines, [*known_sums(trace, known), *trace_outcomes(here, trace, lines)], prove_table(proof.stdout), proof.returncode == 0
+        )
 
 
 def send_twice(here: Running, trace: Trace, columns: str) -> None:
@@ -111,6 +115,11 @@ def acknowledged(here: Running) -> dict[str, int]:
             if "acknowledged" in accounts:
                 found[meter] += accounts["acknowledged"]
     return dict(found)
+
+
+def known_sums(trace: Trace, known: Mapping[str, int]) -> list[Outcome]:
+    """What was read of the file, beside sums that somebody else made of it."""
+    return [Outcome(f"{meter}: known / producer", quantity, trace.totals.get(meter, 0)) for meter, quantity in sorted(known.items())]
 
 
 def trace_outcomes(here: Running, trace: Trace, lines: Sequence[Line]) -> list[Outcome]:
