@@ -148,8 +148,9 @@ def _binaries(become: tuple[str, ...]) -> Path:
     if named:
         return Path(named)
     for folder in _candidates():
-        runs = subprocess.run((*become, str(folder / "postgres"), "--version"), capture_output=True, check=False, cwd="/")
-        if runs.returncode == 0:
+        # Asked as the user that it will run as, who may not reach every folder, nor every library beside it.
+        programs = [(*become, str(folder / name), "--version") for name in ("postgres", "initdb")]
+        if all(subprocess.run(program, capture_output=True, check=False, cwd="/").returncode == 0 for program in programs):
             return folder
     raise RuntimeError("no Postgres server: `make env` installs one, `apt-get install postgresql` another; or set TRUEUP_POSTGRES_BIN")
 

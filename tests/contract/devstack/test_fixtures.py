@@ -38,10 +38,13 @@ def test_append_time_is_the_brokers(kafka_settings: StreetSettings, make_topics:
     claimed = 1_000_000_000_000
     for simulated in (False, True):
         names = make_topics(simulated=simulated, partitions=1)
-        stamps = []
+        stamps: list[int] = []
         producer = Producer(kafka.producer_options(kafka_settings))
         producer.produce(
-            names.usage_events, b"x", timestamp=claimed, on_delivery=lambda error, message, to=stamps: to.append(message.timestamp()[1])
+            names.usage_events,
+            b"x",
+            timestamp=claimed,
+            on_delivery=lambda error, message: stamps.append(message.timestamp()[1]),  # noqa: B023
         )
         assert producer.flush(60) == 0
         assert (stamps == [claimed]) is simulated
