@@ -104,8 +104,9 @@ class Reconciler:
                 last_success_at_ms=now_ms if succeeded else None,
             )
         )
-        self._show(now_ms if succeeded else None)
         self._finish(now_ms, outcome)
+        # Last, since it reads the whole ledger: who asks whether the room is ready, or at rest, need not wait for gauges.
+        self._show(now_ms if succeeded else None)
         return outcome.reads
 
     def _read_customers(self, now_ms: int) -> Outcome:

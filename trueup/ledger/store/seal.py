@@ -1,17 +1,16 @@
 """The hash chain over capture batches: each batch's hash takes in all its rows and the hash before it.
 
-`ledger.chain_link` computes the same in the database from the rows that stand there; `prove` compares the two.
+`ledger.capture_seals` computes the same in the database from the rows that stand there; `prove` compares the two.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from trueup.contracts.progress import Tally
-from trueup.ledger.accounts import Account
-from trueup.ledger.captured import Decision, PostingRow, SourceBatchRow
+from trueup.ledger.captured import Decision, SourceBatchRow
 
 
 def chain_link(
@@ -19,18 +18,19 @@ def chain_link(
     batch_id: int,
     source_partition: int,
     event_heads: Iterable[bytes],
+    posting_rows: Iterable[bytes],
     decision: Decision,
-    subjects: Mapping[tuple[str, str], int],
 ) -> bytes:
-    """Seal one batch. `event_heads` are the packed event rows in the order of their identities."""
+    """Seal one batch: its packed event rows in the order of their identities, its packed posting rows in their own, all else as lines."""
     content = hashlib.sha256(b"".join(event_heads))
-    content.update("\n".join(_lines(decision, subjects)).encode())
+    content.update(b"".join(posting_rows))
+    content.update("\n".join(_lines(decision)).encode())
     link = hashlib.sha256(previous or b"")
     link.update(batch_id.to_bytes(8, "big") + source_partition.to_bytes(4, "big") + content.digest())
     return link.digest()
 
 
-def _lines(decision: Decision, subjects: Mapping[tuple[str, str], int]) -> Iterator[str]:
+def _lines(decision: Decision) -> Iterator[str]:
     for duplicate in decision.duplicates:
         yield f"duplicate,{duplicate.source_offset},{UUID(bytes=duplicate.identity)},{duplicate.arrival_ms},{duplicate.quantity}"
     for conflict in decision.conflicts:
@@ -39,23 +39,8 @@ def _lines(decision: Decision, subjects: Mapping[tuple[str, str], int]) -> Itera
         yield f"conflict,{conflict.source_offset},{UUID(bytes=conflict.identity)},{kept},{seen},{record}"
     for refusal in decision.refusals:
         yield f"refusal,{refusal.source_offset},{refusal.arrival_ms},{refusal.reason},{refusal.record_sha256},{refusal.rejected_offset}"
-    yield from _posting_lines(decision.postings, subjects)
     for source in decision.source_batches:
         yield _source_line(source)
-
-
-def _posting_lines(postings: Sequence[PostingRow], subjects: Mapping[tuple[str, str], int]) -> list[str]:
-    """Sorted as the database sorts them: by subject, then by the line's own bytes."""
-    numbered = [(subjects[row.customer, row.meter], row) for row in postings]
-    lines = [
-        (
-            subject,
-            f"posting,{subject},{row.segment_start_ms},{row.segment_end_ms},{Account.USAGE:d},{row.to_account:d},"
-            f"{row.quantity},{row.events},{row.oldest_event_time_ms},{row.newest_event_time_ms}",
-        )
-        for subject, row in numbered
-    ]
-    return [line for _subject, line in sorted(lines)]
 
 
 def _source_line(row: SourceBatchRow) -> str:

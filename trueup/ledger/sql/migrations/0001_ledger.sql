@@ -237,16 +237,35 @@ create table ops.source_offset (
 
 -- What one capture batch wrote, as one hash. trueup.ledger.store.seal computes the same from what it is about to write; the two
 -- must agree byte for byte. Dimensions are in by the payload hash: jsonb does not keep the text it was given.
-create function ledger.sized_text(content text) returns bytea language sql immutable set search_path = pg_catalog as $$
-select coalesce(int4send(octet_length(convert_to(content, 'UTF8'))) || convert_to(content, 'UTF8'), int4send(-1))
+-- These two are written so that the planner inlines them, which a pinned search_path or a claim of being immutable would forbid:
+-- evaluated a million times, the calls alone took longer than the hashing.
+create function ledger.sized_text(content text) returns bytea language sql stable as $$
+select coalesce(
+    pg_catalog.int4send(pg_catalog.octet_length(pg_catalog.convert_to(content, 'UTF8'))) operator(pg_catalog.||)
+    pg_catalog.convert_to(content, 'UTF8'),
+    pg_catalog.int4send(-1)
+)
 $$;
-create function ledger.milliseconds(instant timestamptz) returns bigint language sql immutable set search_path = pg_catalog as $$
-select (extract(epoch from instant) * 1000)::bigint
+create function ledger.milliseconds(instant timestamptz) returns bigint language sql stable as $$
+select (extract(epoch from instant) operator(pg_catalog.*) 1000)::bigint
 $$;
-create function ledger.capture_content_sha256(batch bigint) returns bytea language sql stable set search_path = pg_catalog as $$
-select sha256(
-    coalesce((
-        select string_agg(
+-- Every capture batch with the hash it was sealed with and the one its rows give now: a batch is chained to the one before it of the
+-- same source partition, so that a row put in or taken out later shows. All batches in one pass: a look-up per batch would read
+-- the ledger once for each of them.
+create function ledger.capture_seals() returns table (batch_id bigint, source_partition integer, chain_sha256 bytea, expected_sha256 bytea)
+language sql stable set search_path = pg_catalog as $$
+with captured as (
+    select b.batch_id, s.source_partition, b.chain_sha256,
+        lag(b.chain_sha256) over (partition by s.source_partition order by s.first_offset) as previous
+    from (
+        select f.source_partition, f.batch_id, min(f.first_offset) as first_offset
+        from ledger.source_batch f
+        group by f.source_partition, f.batch_id
+    ) s
+    join ledger.batch b on b.batch_id = s.batch_id
+), events as (
+    select e.batch_id,
+        string_agg(
             '\x0014'::bytea || int4send(16) || uuid_send(e.identity) || int4send(16) || uuid_send(e.payload_hash)
             || int4send(8) || int8send(e.subject_id) || int4send(8) || int8send(e.quantity) || int4send(8) || int8send(e.billable_quantity)
             || int4send(8) || timestamptz_send(e.event_time) || int4send(8) || timestamptz_send(e.arrival)
@@ -256,32 +275,33 @@ select sha256(
             || ledger.sized_text(e.source) || ledger.sized_text(e.id) || ledger.sized_text(e.customer) || ledger.sized_text(e.meter)
             || ledger.sized_text(e.reason) || ledger.sized_text(e.corrects),
             ''::bytea order by e.identity
-        )
-        from ledger.event e where e.batch_id = batch
-    ), ''::bytea)
-    || coalesce((
-        select string_agg(convert_to(line.content, 'UTF8'), '\x0a'::bytea order by line.part, line.sorting, line.content collate "C")
-        from (
-            select 1 as part, d.source_offset as sorting,
+        ) as content
+    from ledger.event e
+    group by e.batch_id
+), others as (
+    select line.batch_id,
+        string_agg(convert_to(line.content, 'UTF8'), '\x0a'::bytea order by line.part, line.sorting, line.content collate "C") as content
+    from (
+            select d.batch_id, 1 as part, d.source_offset as sorting,
                 concat_ws(',', 'duplicate', d.source_offset, d.identity, ledger.milliseconds(d.arrival), d.quantity) as content
-            from ledger.duplicate d where d.batch_id = batch
+            from ledger.duplicate d
             union all
-            select 2, c.source_offset,
+            select c.batch_id, 2, c.source_offset,
                 concat_ws(',', 'conflict', c.source_offset, c.identity, c.kept_payload_hash, c.seen_payload_hash, encode(sha256(c.record), 'hex'))
-            from ledger.conflict c where c.batch_id = batch
+            from ledger.conflict c
             union all
-            select 3, r.source_offset,
+            select r.batch_id, 3, r.source_offset,
                 concat_ws(',', 'refusal', r.source_offset, ledger.milliseconds(r.arrival), r.reason, r.record_sha256, r.rejected_offset)
-            from ledger.refusal r where r.batch_id = batch
+            from ledger.refusal r
             union all
-            select 4, p.subject_id, concat_ws(
+            select p.batch_id, 4, p.subject_id, concat_ws(
                 ',', 'posting', p.subject_id, ledger.milliseconds(p.segment_start), ledger.milliseconds(p.segment_end),
                 p.from_account, p.to_account, p.quantity, p.events,
                 ledger.milliseconds(p.oldest_event_time), ledger.milliseconds(p.newest_event_time)
             )
-            from ledger.posting p where p.batch_id = batch
+            from ledger.posting p
             union all
-            select 5, s.first_offset, concat_ws(
+            select s.batch_id, 5, s.first_offset, concat_ws(
                 ',', 'source', s.first_offset, s.next_offset, s.progress_offset, s.catalogue_version, ledger.milliseconds(s.last_arrival),
                 s.arrived_events, s.arrived_quantity, s.arrived_id_sum, s.on_time_events, s.on_time_quantity, s.on_time_id_sum,
                 s.late_events, s.late_quantity, s.late_id_sum, s.duplicate_events, s.duplicate_quantity, s.duplicate_id_sum,
@@ -293,15 +313,19 @@ select sha256(
                 s.ledger_duplicate_events, s.ledger_duplicate_quantity, s.ledger_duplicate_id_sum,
                 s.conflict_events, s.conflict_quantity, s.conflict_id_sum
             )
-            from ledger.source_batch s where s.batch_id = batch
+            from ledger.source_batch s
         ) line
-    ), ''::bytea)
+    group by line.batch_id
 )
-$$;
--- A batch is chained to the one before it of the same source partition, so that a row put in or taken out later shows.
-create function ledger.chain_link(previous bytea, batch bigint, source_partition integer) returns bytea language sql stable
-set search_path = pg_catalog as $$
-select sha256(coalesce(previous, ''::bytea) || int8send(batch) || int4send(source_partition) || ledger.capture_content_sha256(batch))
+select
+    c.batch_id, c.source_partition, c.chain_sha256,
+    sha256(
+        coalesce(c.previous, ''::bytea) || int8send(c.batch_id) || int4send(c.source_partition)
+        || sha256(coalesce(e.content, ''::bytea) || coalesce(o.content, ''::bytea))
+    )
+from captured c
+left join events e on e.batch_id = c.batch_id
+left join others o on o.batch_id = c.batch_id
 $$;
 
 -- Whom usage belongs to at Stripe: the newest mapping; else an id that is Stripe's own stands for itself, unless another customer

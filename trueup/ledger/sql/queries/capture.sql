@@ -96,18 +96,4 @@ values (%(batch_id)s, 'capture', %(writer)s, %(chain_sha256)s, ops.now());
 
 -- name: broken_chain_links
 -- Batches whose rows are not what was sealed, or that do not follow the batch before them.
-with capture as (
-    select s.source_partition, s.batch_id, min(s.first_offset) as first_offset
-    from ledger.source_batch s
-    group by s.source_partition, s.batch_id
-), link as (
-    select
-        c.source_partition, c.batch_id, b.chain_sha256,
-        lag(b.chain_sha256) over (partition by c.source_partition order by c.first_offset) as previous
-    from capture c
-    join ledger.batch b using (batch_id)
-)
-select l.source_partition, l.batch_id
-from link l
-where l.chain_sha256 is distinct from ledger.chain_link(l.previous, l.batch_id, l.source_partition)
-order by l.batch_id;
+select s.source_partition, s.batch_id from ledger.capture_seals() s where s.chain_sha256 is distinct from s.expected_sha256 order by s.batch_id;

@@ -211,6 +211,5 @@ comment on function ops.now() is 'The date all SQL goes by.';
 comment on function ledger.refuse_change() is 'Refuses update, delete and truncate.';
 comment on function ledger.sized_text(text) is 'Text as COPY holds it: its length, then its bytes.';
 comment on function ledger.milliseconds(timestamptz) is 'Milliseconds since 1970-01-01 UTC.';
-comment on function ledger.capture_content_sha256(bigint) is 'Hash over all rows of a capture batch.';
-comment on function ledger.chain_link(bytea, bigint, integer) is 'What the seal of a batch must be, given the one before it.';
+comment on function ledger.capture_seals() is 'Every capture batch with the hash it was sealed with and the one that its rows give now.';
 comment on function ledger.stripe_customer_of(text) is 'The Stripe customer of one of ours, null while unmapped.';

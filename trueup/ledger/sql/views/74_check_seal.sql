@@ -2,22 +2,7 @@
 
 -- Runs as its owner: who reads the proof may read the ledger's functions and tables only through it.
 create function derived.broken_seals() returns bigint language sql stable security definer set search_path = pg_catalog as $$
-with capture as (
-    select s.source_partition, s.batch_id, min(s.first_offset) as first_offset
-    from ledger.source_batch s
-    group by s.source_partition, s.batch_id
-), link as (
-    select
-        c.source_partition,
-        c.batch_id,
-        b.chain_sha256,
-        lag(b.chain_sha256) over (partition by c.source_partition order by c.first_offset) as previous
-    from capture c
-    join ledger.batch b on b.batch_id = c.batch_id
-)
-select count(*)
-from link l
-where l.chain_sha256 is distinct from ledger.chain_link(l.previous, l.batch_id, l.source_partition)
+select count(*) from ledger.capture_seals() s where s.chain_sha256 is distinct from s.expected_sha256
 $$;
 
 create view derived.check_chain_sealed as
