@@ -1,6 +1,7 @@
 """`python -m tests.makers.dedupe_stopping_at POINT TIMES SIGNAL`: the real room, which signals itself at a point of a transaction.
 
 POINT is `written`, `offsets_sent` or `committed`; it happens the TIMES-th time the point is reached. The port it wraps is the real one.
+At the point `oversized` it sends no signal: it adds a record that the broker refuses, and with it the transaction.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from services.dedupe.adapters.transaction import KafkaTransaction
 from services.dedupe.app.worker import serve
 from services.dedupe.config import Settings
-from services.dedupe.core.records import Output
+from services.dedupe.core.records import Output, Route
 from services.dedupe.ports import Membership
 from trueup.contracts.progress import ProgressRecord
 from trueup.contracts.topics import TopicNames
@@ -42,8 +43,12 @@ class StoppingAt:
         self._real.begin()
 
     def write(self, partition: int, outputs: Iterable[Output], progress: ProgressRecord) -> None:
-        """Adds what was decided, and lets it reach the broker."""
+        """Adds what was decided."""
         self._real.write(partition, outputs, progress)
+        if self._point == "oversized":
+            self._times_left -= 1
+            if self._times_left == 0:
+                self._real.write(partition, [Output(Route.ON_TIME, None, os.urandom(1_500_000), ())], progress)
 
     def send_offsets(self, offsets: Mapping[int, int], membership: Membership) -> None:
         """Adds the offsets."""

@@ -141,6 +141,18 @@ def _ends(street: Topics) -> dict[tuple[str, int], int]:
     }
 
 
+def test_a_refused_transaction_is_decided_again(street: Topics, make_worker: MakeWorker) -> None:
+    """The broker takes none of it; the worker, still the owner, begins anew from what is committed, without a restart."""
+    deliveries = Deliveries(street, seed=7)
+    deliveries.publish(2_000)
+    worker = make_worker("dedupe-1", street.settings, batch_records=200)
+    worker.start(STOPPING_AT, ("oversized", "5", "0"))
+    until_all_decided(street, worker)
+    # Once for the record; the client may refuse one more itself, which says that sequence numbers were skipped.
+    assert worker.metric("trueup_transactions_aborted_total") >= 1, worker.said()
+    deliveries.check()
+
+
 def test_a_worker_stopped_past_its_session_but_not_its_transaction_goes_on(street: Topics, make_worker: MakeWorker) -> None:
     """Its offsets are refused; it takes the transaction back, reads what is committed and lives on, without a restart."""
     deliveries = Deliveries(street, seed=4)
