@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import typer
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from typer.exceptions import TyperException
 
 from trueup.cli import catalogue, customers, dispatching, events, proving, rejected, schema, street, topics
@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         say(f"trueup: Postgres does not answer: {str(failure).strip()}")
         return USAGE
     except KafkaException as failure:
-        say(f"trueup: Kafka refused or does not answer: {failure.args[0]}")
+        say(f"trueup: Kafka refused or does not answer: {reason(failure)}")
         return USAGE
     except KeyboardInterrupt:
         return 130
@@ -57,6 +57,12 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
         return OK
     return result if isinstance(result, int) else OK
+
+
+def reason(failure: KafkaException) -> str:
+    """What Kafka's client says, as a sentence."""
+    first = failure.args[0] if failure.args else failure
+    return first.str() if isinstance(first, KafkaError) else str(first)
 
 
 def show(fault: TyperException) -> None:

@@ -46,8 +46,11 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Read Stripe now and explain every difference, hour by hour. Exit 1 when one is not explained by us."""
-    settings = find_target().settings
-    settings.require("postgres_dsn", "stripe_api_key")
+    target = find_target()
+    settings = target.settings
+    settings.require("stripe_api_key")
+    # Asked first, so that a ledger that is away or of another version says so at once.
+    ledger(target).close()
     rows = [asdict(row) for row in reconcile_now(settings, customer, instant_option(from_, "--from"), instant_option(to, "--to"))]
     differing = [row for row in rows if row["explanation"] != AGREES]
     emit_rows(rows if every or as_json else differing, DIFFERENCE_COLUMNS, as_json=as_json)

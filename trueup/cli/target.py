@@ -44,11 +44,16 @@ def data_dir() -> Path:
 def find_target() -> Target:
     """The deployment to speak to; the environment wins as a whole, so that two deployments are never mixed."""
     if any(name in os.environ for name in NAMING_VARIABLES):
-        return Target(environment_settings())
+        return Target(quiet(environment_settings()))
     state = data_dir() / STATE_FILE
     if not state.is_file():
         raise UsageFault("no street runs here and no TRUEUP_* variable names a deployment: `trueup up`, or see deploy/env.example")
     return target_of(json.loads(state.read_text(encoding="utf-8")))
+
+
+def quiet(settings: StreetSettings) -> StreetSettings:
+    """librdkafka tells of every connection it tries, twenty times a second; a command says one sentence at its end."""
+    return settings.model_copy(update={"kafka": {"log_level": "2", **settings.kafka}})
 
 
 def environment_settings() -> StreetSettings:
@@ -72,7 +77,7 @@ def target_of(street: Mapping[str, Any]) -> Target:
         topic_prefix=street.get("topic_prefix", ""),
         confluent_schema_ids=street.get("confluent_schema_ids", {}),
     )
-    return Target(settings, street.get("metrics", {}), street.get("clock_url"))
+    return Target(quiet(settings), street.get("metrics", {}), street.get("clock_url"))
 
 
 def ledger(target: Target) -> Connection:

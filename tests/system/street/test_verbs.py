@@ -1,0 +1,137 @@
+"""The verbs that change something, on a running street: what they answer, and what is different afterwards."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from confluent_kafka import Producer
+
+from tests.makers.street_of_test import StreetOfTest, call
+
+EXAMPLE = Path(__file__).parents[3] / "deploy" / "catalogue.example.toml"
+IMAGES = '\n[meter.images]\nunit = "image"\nbilling_window = "PT30M"\nstripe_event_name = "images"\n'
+WINDOW = timedelta(minutes=5)
+
+
+@pytest.fixture
+def customer(street: StreetOfTest, request: pytest.FixtureRequest) -> str:
+    """A customer of the test's own, with a Stripe customer of the same name, mapped."""
+    name = request.node.name.removeprefix("test_")[:40]
+    requests.post(f"{street.said['stripe_url']}/_emulator/customers", json={"id": f"cus_{name}"}, timeout=30).raise_for_status()
+    said = street.trueup("customers", "map", name, f"cus_{name}", "--reason", "a test's own", "--yes")
+    assert said["new"] is True
+    return name
+
+
+def line(street: StreetOfTest, customer: str, number: int, **changes: Any) -> str:
+    """A right line of this moment."""
+    whole = {"id": f"{customer}-{number}", "source": "verbs", "customer": customer, "meter": "input_tokens", "value": 10}
+    return json.dumps({**whole, "time": street.now().isoformat(), **changes})
+
+
+def at_rest_after_the_cut(street: StreetOfTest) -> datetime:
+    """Past the present window's cut, with every room idle."""
+    street.advance_to(street.now() + 2 * WINDOW)
+    return street.now()
+
+
+def test_a_new_catalogue_reaches_every_room_only_when_all_is_said(street: StreetOfTest, tmp_path: Path) -> None:
+    """A reason, a yes, and the Stripe meter it needs; a meter's unit never changes."""
+    file = tmp_path / "catalogue.toml"
+    text = EXAMPLE.read_text()
+    file.write_text(text)
+    assert street.trueup("catalogue", "apply", str(file)) == {"version": 1, "appended": False, "meters_created": []}
+    file.write_text(text + IMAGES)
+    plan = street.trueup("catalogue", "plan", str(file))
+    assert {row["what"].split(".")[1] for row in plan["changes"]} == {"images"}
+    assert [meter["state"] for meter in plan["stripe_meters"] if meter["meter"] == "images"] == ["missing"]
+
+    def apply(*more: str, answer: int) -> str:
+        done = call(street.environment, "catalogue", "apply", str(file), *more)
+        assert done.returncode == answer, done.stderr
+        return done.stderr
+
+    assert "--reason" in apply("--yes", answer=2)
+    assert "--yes" in apply("--reason", "images are sold", answer=2)
+    assert "--create-in-stripe" in apply("--reason", "images are sold", "--yes", answer=1)
+    said = street.trueup("catalogue", "apply", str(file), "--reason", "images are sold", "--yes", "--create-in-stripe")
+    assert (said["version"], said["appended"], len(said["meters_created"])) == (2, True, 1)
+    for room, url in street.said["metrics"].items():
+        shown = [row.split()[-1] for row in requests.get(url, timeout=30).text.splitlines() if row.startswith("trueup_catalogue_version")]
+        assert all(float(value) == 2 for value in shown), room
+    file.write_text(text.replace('unit = "run"', 'unit = "job"'))
+    assert "unit" in apply("--reason", "renamed", "--yes", answer=1)
+
+
+def test_disarmed_usage_waits_and_goes_out_when_armed(street: StreetOfTest, customer: str) -> None:
+    """Both acts are recorded with their reason; nothing is lost between them."""
+    place = (f"cus_{customer}", "input_tokens")
+    street.trueup("stripe", "disarm", "--reason", "a pause", "--yes")
+    try:
+        assert "a pause" in street.trueup("stripe", "status", answer=1)["why"]
+        assert street.trueup("events", "send", "-", stdin=line(street, customer, 1))["accepted"] == 1
+        at_rest_after_the_cut(street)
+        assert place not in street.books()
+    finally:
+        armed = street.trueup("stripe", "arm", "--reason", "the pause is over", "--yes")
+    assert armed["armed"] is True
+    at_rest_after_the_cut(street)
+    assert street.books()[place] == Decimal(10)
+    assert street.trueup("stripe", "status")["armed"] is True
+
+
+def test_refused_bytes_are_listed_with_their_reason_and_shown_as_they_came(street: StreetOfTest, customer: str, tmp_path: Path) -> None:
+    """Also those over 64 KiB, which stand on the rejected topic only."""
+    garbage = b"\xffno event of " + customer.encode()
+    large = b"\xc3\x01" + bytes(65_535)
+    producer = Producer({"bootstrap.servers": street.said["kafka_bootstrap"], "partitioner": "murmur2_random"})
+    for value in (garbage, large):
+        producer.produce("usage.events.v1", value=value, key=customer.encode(), timestamp=int(street.now().timestamp() * 1000))
+    assert producer.flush(30) == 0
+    at_rest_after_the_cut(street)
+    rows = street.trueup("rejected", "list", "--limit", "2")
+    assert {(row["reason"], row["record_bytes"]) for row in rows} == {("undecodable", len(garbage)), ("too_large", len(large))}
+    for row in rows:
+        raw = tmp_path / "record.bin"
+        shown = street.trueup("rejected", "show", f"{row['source_partition']}:{row['source_offset']}", "--raw", str(raw))
+        expected = garbage if row["reason"] == "undecodable" else large
+        assert raw.read_bytes() == expected
+        assert bytes.fromhex(shown["record_hex"]) == expected
+    assert street.trueup("rejected", "list", "--reason", "unknown_meter", "--customer", customer) == []
+
+
+def test_a_csv_is_moved_to_end_now_and_spread_over_customers(street: StreetOfTest, tmp_path: Path) -> None:
+    """Whatever a spreadsheet made of it: byte order mark, CRLF, quotes, blank lines, seven decimals of a second."""
+    file = tmp_path / "requests.csv"
+    rows = ["at,tokens", "", '"2023-11-16 18:15:46.6805900","374"', "2023-11-16 18:16:50.9951690,26", "2023-11-16 18:16:51,x", ""]
+    file.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(rows).encode())
+    options = ("--map", "time=at,meter:input_tokens=tokens", "--customers", "2", "--shift", "--source", "requests")
+    said = street.trueup("events", "send", str(file), *options, answer=1)
+    assert said["accepted"] == 2
+    assert [(row["line"], row["reason"]) for row in said["refused"]] == [(5, "bad_field")]
+    at_rest_after_the_cut(street)
+    newest = street.trueup("events", "explain", "requests", "requests.csv:2:input_tokens")
+    assert [row["outcome"] for row in newest if row["step"] == "delivered"] == ["captured"]
+    assert any("event time" in row["detail"] and "2023" not in row["detail"] for row in newest if row["step"] == "arrived")
+
+
+def test_a_stripe_customer_belongs_to_one_customer(street: StreetOfTest, customer: str) -> None:
+    """The second claim is refused with the owner's name; saying the same again changes nothing."""
+    again = street.trueup("customers", "map", customer, f"cus_{customer}", "--reason", "again", "--yes")
+    assert again["new"] is False
+    thief = call(street.environment, "customers", "map", "somebody", f"cus_{customer}", "--reason", "mine", "--yes")
+    assert thief.returncode == 1
+    assert customer in thief.stderr
+
+
+def test_migrating_again_changes_nothing(street: StreetOfTest) -> None:
+    """And the proof still holds."""
+    first, second = (street.trueup("migrate") for _ in range(2))
+    assert first == second
+    assert {row["status"] for row in street.trueup("prove")} <= {"ok", "empty", "pending"}
