@@ -30,17 +30,22 @@ from ops.dispatch_progress g;
 
 -- name: fresh_due
 -- When the earliest posting that no cut has looked at yet will be due. It cannot know what is being committed just now; a cut does.
+with touched as materialized (
+    select p.subject_id, min(p.segment_end) as segment_end, min(p.segment_end - p.segment_start) as length, min(p.batch_id) as batch_id
+    from ledger.posting p
+    where p.batch_id > %(after)s and p.to_account = 2
+    group by p.subject_id, p.segment_start
+)
 select floor(extract(epoch from min(
-    greatest(p.segment_end, date_bin(r.roll_up, b.recorded_at - interval '60 s', timestamptz '1970-01-01 00:00:00+00') + r.roll_up)
+    greatest(t.segment_end, date_bin(r.roll_up, b.recorded_at - interval '60 s', timestamptz '1970-01-01 00:00:00+00') + r.roll_up)
     + interval '60 s'
 )) * 1000)::bigint as due_ms
-from ledger.posting p
-join ledger.batch b on b.batch_id = p.batch_id
-join ledger.subject s on s.subject_id = p.subject_id
+from touched t
+join ledger.batch b on b.batch_id = t.batch_id
+join ledger.subject s on s.subject_id = t.subject_id
 left join ledger.meter_version v
     on v.version = (select max(c.version) from ledger.catalogue_version c) and v.meter = s.meter
-cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', p.segment_end - p.segment_start) as roll_up) r
-where p.batch_id > %(after)s and p.to_account = 2;
+cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', t.length) as roll_up) r;
 
 -- name: lock_progress
 -- One cutter at a time looks and cuts; a second one passes by.
@@ -49,23 +54,27 @@ select g.discovered_through from ops.dispatch_progress g for update skip locked;
 -- name: discover
 -- A posting is due a minute after its segment's end, or after the end of the roll-up in which it was recorded: so stragglers of a
 -- segment go out together, at most once per roll-up, at dates that do not depend on how fast anything ran.
+with touched as materialized (
+    select
+        p.subject_id, p.segment_start, min(p.segment_end) as segment_end, min(p.segment_end - p.segment_start) as length,
+        min(p.batch_id) as batch_id
+    from ledger.posting p
+    where p.batch_id > %(after)s and p.batch_id <= %(through)s and p.to_account = 2
+    group by p.subject_id, p.segment_start
+)
 insert into ops.uncovered_segment (subject_id, segment_start, due_at, waits_for)
 select
-    p.subject_id,
-    p.segment_start,
-    min(
-        greatest(p.segment_end, date_bin(r.roll_up, b.recorded_at - interval '60 s', timestamptz '1970-01-01 00:00:00+00') + r.roll_up)
-        + interval '60 s'
-    ),
+    t.subject_id,
+    t.segment_start,
+    greatest(t.segment_end, date_bin(r.roll_up, b.recorded_at - interval '60 s', timestamptz '1970-01-01 00:00:00+00') + r.roll_up)
+    + interval '60 s',
     'unmapped'
-from ledger.posting p
-join ledger.batch b on b.batch_id = p.batch_id
-join ledger.subject s on s.subject_id = p.subject_id
+from touched t
+join ledger.batch b on b.batch_id = t.batch_id
+join ledger.subject s on s.subject_id = t.subject_id
 left join ledger.meter_version v
     on v.version = (select max(c.version) from ledger.catalogue_version c) and v.meter = s.meter
-cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', p.segment_end - p.segment_start) as roll_up) r
-where p.batch_id > %(after)s and p.batch_id <= %(through)s and p.to_account = 2
-group by p.subject_id, p.segment_start
+cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', t.length) as roll_up) r
 on conflict (subject_id, segment_start) do update set due_at = least(uncovered_segment.due_at, excluded.due_at);
 
 -- name: progress
@@ -141,15 +150,15 @@ select
     u.subject_id,
     u.segment_start,
     floor(extract(epoch from u.segment_start) * 1000)::bigint as segment_start_ms,
-    max(p.segment_end) as segment_end,
-    coalesce(max(c.through_batch), 0) as after_batch,
+    p.segment_end,
+    c.through_batch as after_batch,
     g.discovered_through as through_batch,
     g.cut_id,
-    sum(p.quantity)::bigint as quantity,
-    sum(p.events)::bigint as events,
-    min(p.oldest_event_time) as oldest_event_time,
-    max(p.newest_event_time) as newest_event_time,
-    floor(extract(epoch from max(p.newest_event_time)) * 1000)::bigint as newest_event_time_ms,
+    p.quantity,
+    p.events,
+    p.oldest_event_time,
+    p.newest_event_time,
+    floor(extract(epoch from p.newest_event_time) * 1000)::bigint as newest_event_time_ms,
     u.stripe_customer,
     u.stripe_event_name,
     v.scale,
@@ -163,14 +172,18 @@ from (
 cross join ops.dispatch_progress g
 join ledger.subject s on s.subject_id = u.subject_id
 join ledger.meter_version v on v.version = (select max(x.version) from ledger.catalogue_version x) and v.meter = s.meter
-left join lateral (
-    select max(i.through_batch) as through_batch from ledger.intent i
+cross join lateral (
+    select coalesce(max(i.through_batch), 0) as through_batch from ledger.intent i
     where i.subject_id = u.subject_id and i.segment_start = u.segment_start
-) c on true
-left join ledger.posting p
-    on p.subject_id = u.subject_id and p.segment_start = u.segment_start and p.to_account = 2
-    and p.batch_id > coalesce(c.through_batch, 0) and p.batch_id <= g.discovered_through
-group by u.subject_id, u.segment_start, g.discovered_through, g.cut_id, u.stripe_customer, u.stripe_event_name, v.scale;
+) c
+cross join lateral (
+    select
+        max(n.segment_end) as segment_end, coalesce(sum(n.quantity), 0)::bigint as quantity, coalesce(sum(n.events), 0)::bigint as events,
+        min(n.oldest_event_time) as oldest_event_time, max(n.newest_event_time) as newest_event_time
+    from ledger.posting n
+    where n.subject_id = u.subject_id and n.segment_start = u.segment_start and n.to_account = 2
+      and n.batch_id > c.through_batch and n.batch_id <= g.discovered_through
+) p;
 
 -- name: lock_covered
 -- The coverage still stands: no newer cut was looked through since it was read. The lock keeps it so until the intents are in.
