@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from trueup.contracts import keys
-from trueup.contracts.catalogue import Timeline
+from trueup.contracts.catalogue import Catalogue, Timeline
 from trueup.contracts.codec import MAX_RECORD_BYTES
 from trueup.contracts.errors import Broken
 from trueup.contracts.events import UsageEvent
-from trueup.contracts.periods import segment_of
+from trueup.contracts.periods import Segment, segment_of
 from trueup.contracts.progress import ZERO, ProgressRecord, Tally
 from trueup.contracts.quantities import billable_quantity
 from trueup.ledger.accounts import Account
@@ -93,9 +93,10 @@ def slice_of(announced: Announced, timeline: Timeline) -> Slice:
     offsets = [_offsets(progress, records) for records in (announced.on_time, announced.late, announced.rejected)]
     if len(set().union(*offsets)) != sum(len(some) for some in offsets):
         raise Broken(f"{_named(progress)}: one source offset was forwarded twice")
-    candidates = [_candidate(record, False, timeline) for record in announced.on_time]
+    judge = _Judge(timeline)
+    candidates = [judge.candidate(record, False) for record in announced.on_time]
     received_on_time = _tally_of([candidate.row for candidate in candidates])
-    late = [_candidate(record, True, timeline) for record in announced.late]
+    late = [judge.candidate(record, True) for record in announced.late]
     received_late = _tally_of([candidate.row for candidate in late])
     refusals, received_refused = _refusals(announced.rejected)
     for what, said, received in (
@@ -181,38 +182,61 @@ def _offsets(progress: ProgressRecord, records: Sequence[Forwarded] | Sequence[R
     return offsets
 
 
-def _candidate(record: Forwarded, late: bool, timeline: Timeline) -> Candidate:
-    event = record.event
-    _version, catalogue = timeline.in_force_at(record.arrival_ms)
-    meter = catalogue.meters.get(event.meter)
-    if meter is None:
-        raise Broken(f"source offset {record.source_offset}: forwarded with meter {event.meter!r}, which the catalogue lacks")
-    bill_from_ms = catalogue.policy.bill_from_ms
-    segment = segment_of(event.event_time_ms, meter.roll_up_seconds, () if bill_from_ms is None else (bill_from_ms,))
-    if bill_from_ms is not None and event.event_time_ms < bill_from_ms:
-        to_account = Account.SHADOW
-    else:
-        to_account = Account.IN_REVIEW if late else Account.UNSENT
-    row = EventRow(
-        identity=keys.identity(event.source, event.id),
-        payload_hash=keys.payload_hash(event),
-        customer=event.customer,
-        meter=event.meter,
-        source=event.source,
-        id=event.id,
-        quantity=event.quantity,
-        billable_quantity=billable_quantity(event, meter),
-        event_time_ms=event.event_time_ms,
-        arrival_ms=record.arrival_ms,
-        late=late,
-        reason=event.reason,
-        corrects=event.corrects,
-        dimensions=event.dimensions,
-        segment_start_ms=segment.start_ms,
-        segment_end_ms=segment.end_ms,
-        source_offset=record.source_offset,
-    )
-    return Candidate(row, record.value, to_account)
+class _Judge:
+    """What the catalogue says of each event. Many share an arrival, and a window: each is looked up once."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._arrival_ms: int | None = None
+        self._catalogue: Catalogue | None = None
+        self._segments: dict[tuple[int, int], Segment] = {}
+
+    def candidate(self, record: Forwarded, late: bool) -> Candidate:
+        """The row that a forwarded event becomes unless its identity is known."""
+        event = record.event
+        catalogue = self._in_force(record.arrival_ms)
+        meter = catalogue.meters.get(event.meter)
+        if meter is None:
+            raise Broken(f"source offset {record.source_offset}: forwarded with meter {event.meter!r}, which the catalogue lacks")
+        bill_from_ms = catalogue.policy.bill_from_ms
+        shadow = bill_from_ms is not None and event.event_time_ms < bill_from_ms
+        segment = self._segment(event.event_time_ms, meter.roll_up_seconds, bill_from_ms)
+        # By position, in the order of EventRow: by name it would cost three times as much, once per event.
+        row = EventRow(
+            keys.identity(event.source, event.id),
+            keys.payload_hash(event),
+            event.customer,
+            event.meter,
+            event.source,
+            event.id,
+            event.quantity,
+            billable_quantity(event, meter),
+            event.event_time_ms,
+            record.arrival_ms,
+            late,
+            event.reason,
+            event.corrects,
+            event.dimensions,
+            segment.start_ms,
+            segment.end_ms,
+            record.source_offset,
+        )
+        return Candidate(row, record.value, Account.SHADOW if shadow else Account.IN_REVIEW if late else Account.UNSENT)
+
+    def _in_force(self, arrival_ms: int) -> Catalogue:
+        if self._catalogue is None or arrival_ms != self._arrival_ms:
+            _version, self._catalogue = self._timeline.in_force_at(arrival_ms)
+            self._arrival_ms = arrival_ms
+        return self._catalogue
+
+    def _segment(self, event_time_ms: int, roll_up_seconds: int, bill_from_ms: int | None) -> Segment:
+        if bill_from_ms is not None:
+            return segment_of(event_time_ms, roll_up_seconds, (bill_from_ms,))
+        key = (event_time_ms // (roll_up_seconds * 1000), roll_up_seconds)
+        segment = self._segments.get(key)
+        if segment is None:
+            segment = self._segments[key] = segment_of(event_time_ms, roll_up_seconds)
+        return segment
 
 
 def _by_source_offset(candidate: Candidate) -> int:
@@ -296,8 +320,10 @@ def _postings(accepted: Iterable[Candidate]) -> list[PostingRow]:
             continue
         group[0] += row.billable_quantity
         group[1] += 1
-        group[2] = min(group[2], row.event_time_ms)
-        group[3] = max(group[3], row.event_time_ms)
+        if row.event_time_ms < group[2]:
+            group[2] = row.event_time_ms
+        elif row.event_time_ms > group[3]:
+            group[3] = row.event_time_ms
     return sorted([*full, *(PostingRow(*key, *group) for key, group in groups.items())])
 
 

@@ -130,8 +130,9 @@ def capture(
         reached(Place.OFFSETS_MOVED)
         decision, heads = _write_events(connection, batch, batch_id, subjects, reached)
         reached(Place.EVENTS_COPIED)
-        _write_rest(connection, batch, batch_id, decision, subjects)
-        chain = seal.chain_link(previous, batch_id, batch.partition, heads, decision, subjects)
+        postings = binary_copy.posting_rows(decision.postings, subjects, batch_id)
+        _write_rest(connection, batch, batch_id, decision, postings)
+        chain = seal.chain_link(previous, batch_id, batch.partition, heads, postings, decision)
         connection.execute(statements["add_batch"], {"batch_id": batch_id, "writer": writer, "chain_sha256": chain})
         reached(Place.BEFORE_COMMIT)
     return Captured(batch_id, recorded_at_ms, decision)
@@ -179,10 +180,10 @@ def _write_events(
     raise Transient(f"partition {batch.partition}: other writers were first {_MOST_DECISIONS} times in a row")
 
 
-def _write_rest(connection: psycopg.Connection, batch: Batch, batch_id: int, decision: Decision, subjects: Subjects) -> None:
+def _write_rest(connection: psycopg.Connection, batch: Batch, batch_id: int, decision: Decision, postings: Sequence[bytes]) -> None:
     partition = batch.partition
-    if decision.postings:
-        _copy(connection, "copy_posting", binary_copy.postings(decision.postings, subjects, batch_id))
+    if postings:
+        _copy(connection, "copy_posting", binary_copy.stream(postings))
     if decision.duplicates:
         _copy(connection, "copy_duplicate", binary_copy.duplicates(decision.duplicates, partition, batch_id))
     _copy_rows(connection, "copy_conflict", _CONFLICT_TYPES, [_conflict(row, partition, batch_id) for row in decision.conflicts])

@@ -278,6 +278,18 @@ with captured as (
         ) as content
     from ledger.event e
     group by e.batch_id
+), postings as (
+    select packed.batch_id, string_agg(packed.content, ''::bytea order by packed.content) as content
+    from (
+        select p.batch_id,
+            '\x000a'::bytea || int4send(8) || int8send(p.batch_id) || int4send(8) || int8send(p.subject_id)
+            || int4send(8) || timestamptz_send(p.segment_start) || int4send(8) || timestamptz_send(p.segment_end)
+            || int4send(2) || int2send(p.from_account) || int4send(2) || int2send(p.to_account)
+            || int4send(8) || int8send(p.quantity) || int4send(8) || int8send(p.events)
+            || int4send(8) || timestamptz_send(p.oldest_event_time) || int4send(8) || timestamptz_send(p.newest_event_time) as content
+        from ledger.posting p
+    ) packed
+    group by packed.batch_id
 ), others as (
     select line.batch_id,
         string_agg(convert_to(line.content, 'UTF8'), '\x0a'::bytea order by line.part, line.sorting, line.content collate "C") as content
@@ -294,14 +306,7 @@ with captured as (
                 concat_ws(',', 'refusal', r.source_offset, ledger.milliseconds(r.arrival), r.reason, r.record_sha256, r.rejected_offset)
             from ledger.refusal r
             union all
-            select p.batch_id, 4, p.subject_id, concat_ws(
-                ',', 'posting', p.subject_id, ledger.milliseconds(p.segment_start), ledger.milliseconds(p.segment_end),
-                p.from_account, p.to_account, p.quantity, p.events,
-                ledger.milliseconds(p.oldest_event_time), ledger.milliseconds(p.newest_event_time)
-            )
-            from ledger.posting p
-            union all
-            select s.batch_id, 5, s.first_offset, concat_ws(
+            select s.batch_id, 4, s.first_offset, concat_ws(
                 ',', 'source', s.first_offset, s.next_offset, s.progress_offset, s.catalogue_version, ledger.milliseconds(s.last_arrival),
                 s.arrived_events, s.arrived_quantity, s.arrived_id_sum, s.on_time_events, s.on_time_quantity, s.on_time_id_sum,
                 s.late_events, s.late_quantity, s.late_id_sum, s.duplicate_events, s.duplicate_quantity, s.duplicate_id_sum,
@@ -321,10 +326,11 @@ select
     c.batch_id, c.source_partition, c.chain_sha256,
     sha256(
         coalesce(c.previous, ''::bytea) || int8send(c.batch_id) || int4send(c.source_partition)
-        || sha256(coalesce(e.content, ''::bytea) || coalesce(o.content, ''::bytea))
+        || sha256(coalesce(e.content, ''::bytea) || coalesce(p.content, ''::bytea) || coalesce(o.content, ''::bytea))
     )
 from captured c
 left join events e on e.batch_id = c.batch_id
+left join postings p on p.batch_id = c.batch_id
 left join others o on o.batch_id = c.batch_id
 $$;
 
