@@ -26,6 +26,7 @@ import psycopg
 
 from devstack.postgres import Postgres
 from devstack.process import spawn, wait_until
+from services.stripe_sink.app.room import calm_collector
 from services.stripe_sink.core import capture as core
 from tests.makers.capture_batches import NOON_MS, make_announced, make_event, make_forwarded, make_timeline
 from trueup.ledger.migrate import migrate
@@ -212,6 +213,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stored", type=int, default=0, help="events captured before anything is measured")
     given = parser.parse_args()
+    calm_collector()  # as the room does
     with tempfile.TemporaryDirectory() as folder:
         server = Postgres(Path(folder), lambda line: None)
         part = server.part()
