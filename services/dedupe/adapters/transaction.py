@@ -60,7 +60,7 @@ class KafkaTransaction:
         while True:
             try:
                 # The type stubs leave out that a header's value may be None.
-                self._producer.produce(topic, value=value, key=key, partition=partition, headers=headers)  # type: ignore[arg-type]
+                self._producer.produce(topic, value, key, partition, headers=headers)  # type: ignore[arg-type]
                 return
             except BufferError:
                 self._producer.poll(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
 import os
 import threading
@@ -142,6 +143,8 @@ def serve(settings: Settings, make_transaction: MakeTransaction = KafkaTransacti
     worker.spinner = None
     for chatty in ("faust", "mode"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # A batch makes tens of thousands of tuples that die with it; looking for cycles among them every 700 costs a fifth of its time.
+    gc.set_threshold(200_000)
     worker.execute_from_commandline()
 
 
