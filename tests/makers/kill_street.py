@@ -194,7 +194,6 @@ class Watch:
         self._street = street
         self._bootstrap = street.settings.kafka_bootstrap
         self._dsn = street.owner_settings.postgres_dsn
-        self._admin = AdminClient({"bootstrap.servers": self._bootstrap, "reconnect.backoff.max.ms": 500, "log_level": 0})
         self._group = Consumer({"bootstrap.servers": self._bootstrap, "group.id": "trueup.dedupe", "enable.auto.commit": False})
 
     def pressure(self) -> Pressure:
@@ -222,7 +221,10 @@ class Watch:
         newest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library forgot to annotate it
         asked = {TopicPartition(topic, number): newest for topic in topics for number in range(PARTITIONS)}
         level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
-        found = self._admin.list_offsets(asked, isolation_level=level, request_timeout=10)
+        # A new client each time: one that lived through a broker's restart goes on asking with the leader epoch from before.
+        found = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0}).list_offsets(
+            asked, isolation_level=level, request_timeout=10
+        )
         return {(place.topic, place.partition): future.result().offset for place, future in found.items()}
 
     def books(self) -> Counter[tuple[str, str]]:

@@ -127,6 +127,14 @@ def admin(settings: StreetSettings) -> AdminClient:
     return AdminClient({key: value for key, value in client_options(settings).items() if key != "allow.auto.create.topics"})
 
 
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client that said this is dead, so that its process must begin anew.
+
+    A consumer hears it as a message whose error has the code _FATAL without being marked as fatal.
+    """
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
 def create_missing_topics(settings: StreetSettings, topics: Iterable[Topic]) -> tuple[str, ...]:
     """Creates the declared topics that do not exist yet; never changes or deletes one. Returns the names it created."""
     client = admin(settings)

@@ -12,7 +12,7 @@ from services.dedupe.config import GROUP, Settings
 from trueup.contracts.codec import decode_progress
 from trueup.contracts.errors import Broken, Poison
 from trueup.contracts.progress import ProgressRecord
-from trueup.runtime.kafka import client_options
+from trueup.runtime.kafka import client_options, is_fatal
 
 
 class KafkaBooks:
@@ -64,7 +64,7 @@ class KafkaBooks:
         if error.code() == KafkaError._PARTITION_EOF:
             # Under read_committed the end is where the first open transaction begins.
             return offset_of(message)
-        if error.fatal():
+        if is_fatal(error):
             raise KafkaException(error)
         return -1
 

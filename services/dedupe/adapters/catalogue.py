@@ -12,7 +12,7 @@ from services.dedupe.config import GROUP, Settings
 from trueup.contracts.catalogue import CatalogueError, Timeline, parse
 from trueup.contracts.codec import decode_catalogue_version
 from trueup.contracts.errors import Broken, Poison, Transient
-from trueup.runtime.kafka import client_options
+from trueup.runtime.kafka import client_options, is_fatal
 
 READ_SECONDS = 5.0
 
@@ -56,7 +56,7 @@ class KafkaCatalogue:
             self._seen = max(self._seen, offset_of(message) + 1)
         elif error.code() == KafkaError._PARTITION_EOF:
             self._seen = max(self._seen, offset_of(message))
-        elif error.fatal():
+        elif is_fatal(error):
             raise KafkaException(error)
 
     def _add(self, message: Message) -> None:

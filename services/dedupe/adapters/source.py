@@ -21,7 +21,7 @@ from services.dedupe.core.records import Headers, Record
 from services.dedupe.ports import Fetched, Membership
 from trueup.contracts.errors import Broken
 from trueup.runtime import log
-from trueup.runtime.kafka import consumer_options
+from trueup.runtime.kafka import consumer_options, is_fatal
 
 GATHER_SECONDS = 0.05
 """How long a batch that has begun waits for more: the price in delay of fewer, larger transactions."""
@@ -103,7 +103,7 @@ class KafkaSource:
             fetched.ends[message.partition()] = offset_of(message)  # type: ignore[index]
         elif error.code() in _LOST_POSITION:
             raise Broken(f"{self._topic} {message.partition()}: records were deleted before they were read ({error.str()})")
-        elif error.fatal():
+        elif is_fatal(error):
             raise KafkaException(error)
         else:
             self._log.warning("the source answered with an error, reading goes on", error=error.name(), detail=error.str())

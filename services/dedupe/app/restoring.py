@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from services.dedupe.core.memory import Partition
-from services.dedupe.core.restore import chain_up_to, reaches_back, rebuilt
+from services.dedupe.core.restore import chain_up_to, reaches_back, rebuilt, standing
 from services.dedupe.ports import Books, Ends, Source
 from trueup.contracts.errors import Transient
 from trueup.contracts.progress import ProgressRecord
@@ -29,7 +29,8 @@ class Restorer:
         """The memories of these partitions, each true up to where the group stands.
 
         The committed offsets are asked for first. While an old owner's transaction is open there is no answer; once there is
-        one, that owner's generation is over and nothing of it can be committed any more.
+        one, that owner's generation is over and nothing of it can be committed any more. Then the progress records are read to
+        the end of their log, past which no transaction is open.
         """
         committed = None
         while partitions and committed is None:
@@ -47,7 +48,7 @@ class Restorer:
             older = max(low, first - page)
             read = self._page(partition, older, first) + read
             first, page = older, page * 2
-            stands_at = committed if committed is not None or not read else read[-1].next_offset
+            stands_at = standing(committed, read)
             if stands_at is not None and reaches_back(chain_up_to(read, stands_at)):
                 break
         return rebuilt(partition, committed, log_start, read)

@@ -1,4 +1,4 @@
-"""How a memory is rebuilt from the progress records of its partition: the chain that ends at the committed offset."""
+"""How a memory is rebuilt from the progress records of its partition: the chain that ends where the room stands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def chain_up_to(records: Sequence[ProgressRecord], next_offset: int) -> list[Pro
     """The records whose offsets join without a gap up to `next_offset`, oldest first.
 
     Reading starts inside the log, so the chain may begin anywhere; but a record that does not join the one after it is no
-    part of this past: after an operator set the group back, the batches of the abandoned future still lie in the log.
+    part of this past.
     """
     chain: list[ProgressRecord] = []
     expected = next_offset
@@ -30,20 +30,32 @@ def reaches_back(chain: Sequence[ProgressRecord]) -> bool:
     return bool(chain) and append_hour(chain[0].last_arrival_ms) <= forgotten_hour(chain[-1].last_arrival_ms)
 
 
+def standing(committed: int | None, records: Sequence[ProgressRecord]) -> int | None:
+    """Where the room stands: the end of the last progress record, unless the group says that it is further on.
+
+    Both were committed in one transaction, so a committed offset behind the last record is not the past but a coordinator that
+    has lost some: Kafka 4.3 was seen to answer with offsets from a minute before, and with none, after its broker was killed.
+    Going back to them would forward everything since once more.
+    """
+    if not records:
+        return committed
+    return max(committed or 0, records[-1].next_offset)
+
+
 def rebuilt(number: int, committed: int | None, log_start: int, records: Sequence[ProgressRecord]) -> Partition:
-    """The memory that belongs to the group's committed offset; Broken when the progress records cannot tell it.
+    """The memory that belongs to where the room stands; Broken when the progress records cannot tell it.
 
     `records` are the readable progress records of the last 48 hours of arrivals at least, in the order of their topic.
     """
-    if not records:
+    stands_at = standing(committed, records)
+    if not records or stands_at is None:
         # Nothing is left of what was ever said here: either it is new, or so old that nothing could be remembered.
-        return Partition(number, log_start if committed is None else committed)
-    stands_at = records[-1].next_offset if committed is None else committed
+        return Partition(number, log_start if stands_at is None else stands_at)
     chain = chain_up_to(records, stands_at)
     if not chain:
         raise Broken(
             f"source partition {number}: the group's committed offset {committed} is where no progress record ends "
-            f"(the last one ends at {records[-1].next_offset}); the group's offsets were moved by hand to the middle of a batch"
+            f"(the last one ends at {records[-1].next_offset}); the group's offsets were moved by hand past what was decided"
         )
     partition = Partition(number, chain[0].first_offset)
     for record in chain:

@@ -12,7 +12,7 @@ from services.stripe_sink.core.inflow import Headers, Kind, Raw
 from trueup.contracts.errors import Broken
 from trueup.contracts.topics import TopicNames
 from trueup.runtime import log
-from trueup.runtime.kafka import consumer_options
+from trueup.runtime.kafka import consumer_options, is_fatal
 
 GATHER_SECONDS = 0.02
 """How long a read that has begun waits for more."""
@@ -131,7 +131,7 @@ class CaptureTopics:
             fetched.ends[self._kind[topic], partition] = offset
         elif error.code() in _LOST_POSITION:
             raise Broken(f"{topic} {partition}: records were deleted before they were captured ({error.str()})")
-        elif error.fatal():
+        elif is_fatal(error):
             raise KafkaException(error)
         else:
             self._log.warning("a topic answered with an error, reading goes on", error=error.name(), detail=error.str())

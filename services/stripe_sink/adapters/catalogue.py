@@ -12,7 +12,7 @@ from trueup.contracts.catalogue import CatalogueVersion
 from trueup.contracts.codec import decode_catalogue_version
 from trueup.contracts.errors import Broken, Poison, Transient
 from trueup.contracts.topics import TopicNames
-from trueup.runtime.kafka import OffsetsReader, client_options
+from trueup.runtime.kafka import OffsetsReader, client_options, is_fatal
 
 READ_SECONDS = 5.0
 
@@ -75,5 +75,5 @@ class CatalogueTopic:
             self.seen = max(self.seen, (offset or 0) + 1)
         elif error.code() == KafkaError._PARTITION_EOF:
             self.seen = max(self.seen, offset or 0)
-        elif error.fatal():
+        elif is_fatal(error):
             raise KafkaException(error)
