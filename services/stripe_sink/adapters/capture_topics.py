@@ -72,9 +72,10 @@ class CaptureTopics:
 
     def begin(self, positions: Mapping[int, Mapping[Kind, int]]) -> None:
         """Read these partitions from where the ledger stands."""
-        self._consumer.assign(
-            [TopicPartition(self.topic[kind], partition, offset) for partition, at in positions.items() for kind, offset in at.items()]
-        )
+        begun = [TopicPartition(self.topic[kind], partition, offset) for partition, at in positions.items() for kind, offset in at.items()]
+        self._consumer.assign(begun)
+        # A pause may outlive the assignment that it was made in.
+        self._consumer.resume(begun)
 
     def read(self, most: int, wait_seconds: float) -> Fetched | None:
         """The next records; assignments change inside this call and nowhere else. None when they did: nothing read before counts."""

@@ -31,7 +31,7 @@ from trueup.runtime.metrics import Registry
 from trueup.runtime.web import Activity, Health
 
 READ_RECORDS = 10_000
-IDLE_WAIT_SECONDS = 0.1
+IDLE_WAIT_SECONDS, BUSY_WAIT_SECONDS = 0.1, 0.005
 CATALOGUE_SECONDS = 1.0
 MEASURE_SECONDS = 5.0
 LIVE_SECONDS = 120.0
@@ -146,7 +146,7 @@ class Capture:
 
     def _read(self) -> None:
         waits = any(inflow.waiting(Kind.PROGRESS) for inflow in self._inflows.values())
-        fetched = self._topics.read(READ_RECORDS, 0.0 if waits and not self._trouble else IDLE_WAIT_SECONDS)
+        fetched = self._topics.read(READ_RECORDS, BUSY_WAIT_SECONDS if waits and not self._trouble else IDLE_WAIT_SECONDS)
         if fetched is None:
             self._inflows.clear()
             self._retake_at = 0.0
@@ -283,21 +283,22 @@ class Capture:
         self._registry.set(metrics.OWNED, len(self._inflows))
         self._registry.clear(metrics.LAG)
         self._registry.clear(metrics.OLDEST)
-        for partition, inflow in self._inflows.items():
-            for kind, topic in self._topics.topic.items():
-                labels = {"topic": topic, "partition": str(partition)}
-                self._registry.set(metrics.OLDEST, (inflow.oldest_arrival_ms(kind) or 0) / 1_000, **labels)
-                end = self._ends.get((kind, partition)) or self._end(topic, partition)
-                # At the end the position stands before control records, which nobody will ever read.
-                behind = 0 if inflow.empty and (kind, partition) in self._ends else end - inflow.positions[kind]
-                self._registry.set(metrics.LAG, max(0, behind), **labels)
-
-    def _end(self, topic: str, partition: int) -> int:
         try:
-            return self._ends_reader.low_and_high(topic, partition)[1]
+            for inflow in self._inflows.values():
+                self._measure_one(inflow)
         except KafkaException as failure:
-            self._log.info("lag not known", topic=topic, partition=partition, why=str(failure))
-            return 0
+            # The first answer that does not come is the last one asked for: each would be waited for.
+            self._log.info("lag not known", why=str(failure))
+
+    def _measure_one(self, inflow: Inflow) -> None:
+        for kind, topic in self._topics.topic.items():
+            labels = {"topic": topic, "partition": str(inflow.partition)}
+            self._registry.set(metrics.OLDEST, (inflow.oldest_arrival_ms(kind) or 0) / 1_000, **labels)
+            behind = 0
+            # At the end the position stands before control records, which nobody will ever read.
+            if not inflow.empty or (kind, inflow.partition) not in self._ends:
+                behind = self._ends_reader.low_and_high(topic, inflow.partition)[1] - inflow.positions[kind]
+            self._registry.set(metrics.LAG, max(0, behind), **labels)
 
     def _publish(self) -> None:
         assigned = self._topics.assigned
