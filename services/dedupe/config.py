@@ -11,9 +11,6 @@ from trueup.runtime.settings import StreetSettings
 GROUP = "trueup.dedupe"
 """The consumer group of all workers of this room."""
 
-TRANSACTION_TIMEOUT_MS = 10_000
-"""A stopped worker's open transaction holds up the next owner for this long, and up to 10 s more: the broker looks every 10 s."""
-
 MAX_BATCH_RECORDS = 5_000
 """Id sums and capture's own batches are sized for no more than this."""
 
@@ -25,3 +22,6 @@ class Settings(StreetSettings):
 
     batch_records: int = Field(default=MAX_BATCH_RECORDS, ge=1, le=MAX_BATCH_RECORDS)
     """A batch is decided and committed when it has this many records, or when the next ones take too long to come."""
+
+    transaction_timeout_ms: int = Field(default=10_000, ge=1_000, le=15_000)
+    """A stopped worker's open transaction holds up the next owner for this long, and up to 10 s more: the broker looks every 10 s."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from services.dedupe.adapters.answers import failure_of
-from services.dedupe.config import TRANSACTION_TIMEOUT_MS, Settings
+from services.dedupe.config import Settings
 from services.dedupe.core.records import Output, Route
 from services.dedupe.ports import Membership, Refused
 from trueup.contracts.codec import encode_progress
@@ -35,7 +35,7 @@ class KafkaTransaction:
         self._producer = Producer(
             {
                 **options,
-                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "transaction.timeout.ms": settings.transaction_timeout_ms,
                 # A refused record may be larger than the default limit of 1 MB; its topic takes 2 MiB.
                 "message.max.bytes": MAX_MESSAGE_BYTES,
                 # Whole batches are at hand at once: waiting longer fills no request, it only delays the commit.

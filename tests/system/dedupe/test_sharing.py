@@ -173,13 +173,17 @@ def test_a_worker_stopped_past_its_session_but_not_its_transaction_goes_on(stree
 def test_a_zombie_that_commits_after_its_partitions_moved(street: Topics, make_worker: MakeWorker) -> None:
     """Its offsets were taken while it was a member, so the broker accepts its commit later still: the heir has to wait for it."""
     deliveries = Deliveries(street, seed=6)
-    deliveries.publish(4_000)
-    zombie, heir = (make_worker(name, street.settings, batch_records=200) for name in ("dedupe-1", "dedupe-2"))
-    stopping_at(zombie, "offsets_sent", signal.SIGSTOP)
-    zombie.wait_stopped()
+    heir, zombie = (make_worker(name, street.settings, batch_records=200) for name in ("dedupe-1", "dedupe-2"))
+    # Between the end of its session and that of its transaction it has to wake up, however busy the machine is.
+    zombie.environment["TRUEUP_TRANSACTION_TIMEOUT_MS"] = "15000"
     heir.start()
-    # The group has moved everything to the heir, which now waits for the answer about the committed offsets.
-    assert wait_until(lambda: str(heir.page("/livez").get("why")).startswith(f"restoring {PARTITIONS} "), 30, 0.02), heir.said()
+    heir.wait_owning(PARTITIONS)
+    stopping_at(zombie, "offsets_sent", signal.SIGSTOP, times=1)
+    zombie.wait_owning(2)
+    deliveries.publish(4_000)
+    zombie.wait_stopped()
+    # The group moves its partitions to the heir, which then waits for the answer about the committed offsets.
+    assert wait_until(lambda: str(heir.page("/livez").get("why")).startswith("restoring 2 "), 30, 0.02), heir.said()
     held = street.open_transactions()
     zombie.send(signal.SIGCONT)
     assert held, "the transaction was over before the zombie woke up: this run shows nothing"
