@@ -30,6 +30,7 @@ SEGMENTS = 12
 LEAST_CUTS = 30  # fewer would prove nothing: what is lost is lost between two cuts
 DAY_MS = 86_400_000
 MOST_INTENTS = 1_000
+MOST_KILLS = 12
 MakeCut = Callable[[psycopg.Connection], None]
 
 SET_UP = f"""
@@ -51,13 +52,28 @@ BATCH = """
 insert into ledger.batch (batch_id, kind, writer, recorded_at) values (%(batch)s, 'capture', 'writer', to_timestamp(%(start)s))
 """
 STORED = """
+with beside as (
+    select
+        i.quantity, i.events, p.quantity as covered_quantity, p.events as covered_events,
+        i.after_batch = lag(i.through_batch, 1, 0::bigint) over (
+            partition by i.subject_id, i.segment_start order by i.after_batch
+        ) as chained
+    from ledger.intent i
+    cross join lateral (
+        select sum(n.quantity) as quantity, sum(n.events) as events
+        from ledger.posting n
+        where n.subject_id = i.subject_id and n.segment_start = i.segment_start and n.to_account = 2
+            and n.batch_id > i.after_batch and n.batch_id <= i.through_batch
+    ) p
+)
 select
     (select sum(p.quantity) from ledger.posting p where p.to_account = 2)::bigint as posted,
     (select count(*) from ledger.posting p where p.to_account = 2) as postings,
-    (select sum(i.quantity) from ledger.intent i)::bigint as cut,
-    (select sum(i.events) from ledger.intent i)::bigint as events,
-    (select count(*) from ledger.intent) as intents,
-    (select p.violations from finance.proof p where p.check_name = 'intent_covers_postings_once') as violations
+    sum(b.quantity)::bigint as cut,
+    sum(b.events)::bigint as events,
+    count(*) as intents,
+    count(*) filter (where not b.chained or b.quantity <> b.covered_quantity or b.events <> b.covered_events) as wrong
+from beside b
 """
 
 
@@ -70,12 +86,12 @@ class Stored:
     cut: int
     events: int
     intents: int
-    violations: int
+    wrong: int  # intents whose stored value or count is not that of their postings
 
     @property
     def exact(self) -> bool:
         """Each posting in one intent, by value and by count."""
-        return self.posted == self.cut and self.postings == self.events and not self.violations
+        return self.posted == self.cut and self.postings == self.events and not self.wrong
 
 
 @pytest.fixture
@@ -174,7 +190,8 @@ def killing(database: Database, enough: threading.Event) -> Iterator[list[int]]:
     def run() -> None:
         chance = random.Random(7)
         with psycopg.connect(database.dsn, autocommit=True) as owner:
-            while not enough.wait(chance.uniform(0.2, 1.0)):
+            # Not for ever: on a slow machine a cutter might never come to its end between two kills.
+            while sum(killed) < MOST_KILLS and not enough.wait(chance.uniform(0.1, 1.0)):
                 rows = owner.execute(
                     "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'cutter%'"
                 ).fetchall()
@@ -243,7 +260,7 @@ def test_wrong_cutter_is_caught_by_value(ledger: Database, make_cut: MakeCut) ->
     """Usage that committed late is in no intent: the proof counts it, and sums show it."""
     stored, _ = race(ledger, postings=20_000, segments=1, cutters=1, make_cut=make_cut)
     assert stored.cut < stored.posted, "nothing was lost: the sabotage did not bite"
-    assert stored.violations > 0
+    assert stored.wrong > 0
 
 
 @pytest.mark.timeout(600)
@@ -253,4 +270,4 @@ def test_sequence_that_caches_numbers_is_caught_by_value(ledger: Database) -> No
         owner.execute("alter sequence ledger.batch_seq cache 20")
     stored, _ = race(ledger, postings=20_000, segments=1, cutters=1)
     assert stored.cut < stored.posted
-    assert stored.violations > 0
+    assert stored.wrong > 0
