@@ -184,6 +184,8 @@ def test_a_zombie_that_commits_after_its_partitions_moved(street: Topics, make_w
     zombie.wait_stopped()
     # The group moves its partitions to the heir, which then waits for the answer about the committed offsets.
     assert wait_until(lambda: str(heir.page("/livez").get("why")).startswith("restoring 2 "), 30, 0.02), heir.said()
+    # Long enough for an heir that does not wait to have decided the zombie's batch once more.
+    time.sleep(3)
     held = street.open_transactions()
     zombie.send(signal.SIGCONT)
     assert held, "the transaction was over before the zombie woke up: this run shows nothing"
