@@ -22,6 +22,7 @@ from devstack.street import Street
 from trueup.runtime.clock import clock_from
 from trueup.runtime.settings import StreetSettings
 
+BEGAN = time.monotonic()
 FAULTS = ("429", "500_after", "500_before", "drop_after", "drop_before")
 FAULT_SHARE = 0.01
 # Some producers of the month frame their events as Confluent's serializers do; the rooms are told what their registry's id stands for.
@@ -30,8 +31,8 @@ METER_EVENTS = "/v1/billing/meter_events"
 
 
 def say(sentence: str) -> None:
-    """Progress, for whoever waits."""
-    sys.stderr.write(f"{sentence}\n")
+    """Progress, for whoever waits: with the seconds since the demo began."""
+    sys.stderr.write(f"{time.monotonic() - BEGAN:4.0f} s  {sentence}\n")
     sys.stderr.flush()
 
 
@@ -74,6 +75,12 @@ class Running:
             raise RuntimeError(f"trueup {' '.join(arguments)} ended with {done.returncode}")
         return done.stdout
 
+    def reconcile_and_prove(self) -> tuple[str, bool]:
+        """Reads Stripe once more, then proves: the proof's rows, and whether it holds."""
+        self.must("reconcile")
+        proof = self.verb("prove", "--require", "all")
+        return proof.stdout, proof.returncode == 0
+
     def make_stripe_unkind(self) -> None:
         """From now on one call in twenty fails in one of five ways; drawn from the call itself, so that a seed repeats it."""
         orders = [
@@ -100,12 +107,10 @@ def running(catalogue: str, *, clock: str, clock_start_ms: int | None = None) ->
     with tempfile.TemporaryDirectory(prefix="trueup-demo-") as folder:
         file = Path(folder) / "catalogue.toml"
         file.write_text(catalogue, encoding="utf-8")
-        began = time.monotonic()
         environment = dict.fromkeys(ROOMS, BOTH_FRAMINGS)
         street = Street(
             Path(folder) / "street", clock=clock, clock_start_ms=clock_start_ms, catalogue=file, environment=environment, say=say
         )
         with street:
-            say(f"street: up after {time.monotonic() - began:.0f} s")
             yield Running(street)
         say("street: down")

@@ -45,12 +45,9 @@ def run_simulated(path: Path, columns: str, known: Mapping[str, int], seed: int)
         customers = trace_customers()
         catalogue = set_up(here, toml, customers, since_ms)
         play(here, bursts(trace, seed))
-        here.must("reconcile")
-        proof = here.verb("prove", "--require", "all")
+        proof, proved = here.reconcile_and_prove()
         lines = closing_lines(here, trace.by_customer_and_meter(), customers, catalogue, since_ms, here.now_ms())
-        return Judgement(
-            lines, [*known_sums(trace, known), *trace_outcomes(here, trace, lines)], prove_table(proof.stdout), proof.returncode == 0
-        )
+        return Judgement(lines, [*known_sums(trace, known), *trace_outcomes(here, trace, lines)], prove_table(proof), proved)
 
 
 def run_system(path: Path, columns: str, known: Mapping[str, int]) -> Judgement:
@@ -64,12 +61,9 @@ def run_system(path: Path, columns: str, known: Mapping[str, int]) -> Judgement:
         catalogue = set_up(here, toml, customers, since_ms)
         send_twice(here, trace, columns)
         wait_until_acknowledged(here, trace)
-        here.must("reconcile")
-        proof = here.verb("prove", "--require", "all")
+        proof, proved = here.reconcile_and_prove()
         lines = closing_lines(here, trace.by_customer_and_meter(), customers, catalogue, since_ms, here.now_ms())
-        return Judgement(
-            lines, [*known_sums(trace, known), *trace_outcomes(here, trace, lines)], prove_table(proof.stdout), proof.returncode == 0
-        )
+        return Judgement(lines, [*known_sums(trace, known), *trace_outcomes(here, trace, lines)], prove_table(proof), proved)
 
 
 def send_twice(here: Running, trace: Trace, columns: str) -> None:

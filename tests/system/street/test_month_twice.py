@@ -1,0 +1,110 @@
+"""One seed, two months: the second one with every room stopped at random. Nothing that is billed may depend on who was slow."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from devstack.demo.month import CATALOGUE, month_end_ms, play, set_up, street_customers
+from devstack.demo.running import Running, running
+from devstack.load_generator.month import Scale, make_month
+from devstack.load_generator.truth import judge
+from devstack.rooms import ROOMS
+
+SEED = 4
+SMALL = Scale(customers=8, bursts=3, events_low=20, events_high=24)
+LONGEST_STOP_SECONDS = 2.0
+PAUSE_SECONDS = 0.3
+# customer, meter, segment, value, events, Stripe's timestamp
+SEGMENTS = """
+    select s.customer, s.meter, i.segment_start, i.segment_end, i.quantity, i.events, i.stripe_timestamp
+    from ledger.intent i join ledger.subject s on s.subject_id = i.subject_id
+"""
+OUTCOMES = """
+    select 'accepted', e.source, e.id, e.late::text, count(*) from ledger.event e group by 1, 2, 3, 4
+    union all select 'conflict', c.source, c.id, '', count(*) from ledger.conflict c group by 1, 2, 3, 4
+    union all
+    select 'refused', coalesce(r.source, ''), coalesce(r.id, r.record_sha256), r.reason, count(*) from ledger.refusal r group by 1, 2, 3, 4
+    union all
+    select 'duplicate', '', '', '', coalesce(sum(b.duplicate_events + b.ledger_duplicate_events), 0) from ledger.source_batch b
+"""
+
+
+@dataclass(frozen=True)
+class Books:
+    """What a month comes to."""
+
+    segments: Counter[tuple[object, ...]]
+    outcomes: Counter[tuple[object, ...]]
+
+
+class Stopper(threading.Thread):
+    """Stops every room in turn, each for up to two seconds, until told to end; counts what it did."""
+
+    def __init__(self, here: Running) -> None:
+        super().__init__(name="stopper", daemon=True)
+        self.here, self.over, self.draw = here, threading.Event(), random.Random(SEED)
+        self.stops: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """One room at a time, in an order of its own."""
+        while not self.over.wait(self.draw.uniform(0, PAUSE_SECONDS)):
+            room = self.draw.choice(ROOMS)
+            self.here.street.kill(room, signal.SIGSTOP)
+            self.over.wait(self.draw.uniform(0, LONGEST_STOP_SECONDS))
+            self.here.street.kill(room, signal.SIGCONT)
+            self.stops[room] += 1
+
+
+@contextmanager
+def stopping(here: Running, *, on: bool) -> Iterator[Counter[str]]:
+    """Rooms are stopped while this lasts, or not."""
+    stopper = Stopper(here)
+    if not on:
+        yield stopper.stops
+        return
+    stopper.start()
+    try:
+        yield stopper.stops
+    finally:
+        stopper.over.set()
+        stopper.join()
+
+
+def books_of_a_month(*, stops: bool) -> Books:
+    """Plays the month in a street of its own and reads what stands in the ledger."""
+    toml = CATALOGUE.read_text(encoding="utf-8")
+    with running(toml, clock="simulated") as here:
+        start_ms = here.now_ms()
+        month = make_month(SEED, start_ms, month_end_ms(start_ms), SMALL)
+        set_up(here, toml, street_customers(month), start_ms)
+        here.make_stripe_unkind()
+        with stopping(here, on=stops) as stopped:
+            play(here, month.bursts)
+        assert not stops or set(stopped) == set(ROOMS), f"not every room was stopped: {stopped}"
+        with psycopg.connect(here.settings.postgres_dsn) as connection:
+            segments = Counter(connection.execute(SEGMENTS).fetchall())
+            outcomes = Counter(connection.execute(OUTCOMES).fetchall())
+        assert sum(outcome[0] == "accepted" for outcome in outcomes) == sum(
+            verdict.outcome in ("on_time", "late") for verdict in judge(month.deliveries).verdicts
+        )
+        return Books(segments, outcomes)
+
+
+@pytest.mark.timeout(900)
+def test_a_seed_gives_the_same_segments_and_outcomes_whoever_is_slow() -> None:
+    """Customer, meter, window, value and timestamp of everything sent; the outcome of every event."""
+    quick = books_of_a_month(stops=False)
+    slow = books_of_a_month(stops=True)
+    assert len(quick.segments) > 40
+    assert slow.segments - quick.segments == Counter()
+    assert quick.segments - slow.segments == Counter()
+    assert slow.outcomes == quick.outcomes
