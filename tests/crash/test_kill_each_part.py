@@ -31,7 +31,7 @@ def test_kill_each_part_in_mid_stream_counts_every_event_once(tmp_path: Path) ->
         oracle = feeder.oracle
         print(f"{oracle.deliveries} deliveries of {len(oracle.events)} events")
         dsn = street.owner_settings.postgres_dsn
-        until("all is captured and acknowledged", lambda: _settled(dsn, oracle), 240)
+        until("all is captured and acknowledged", lambda: _settled(dsn, oracle), 300)
 
         on_topic = watch.on_time_ids()
         assert {id for id, times in on_topic.items() if times > 1} == set(), "doubled on usage.on_time.v1"

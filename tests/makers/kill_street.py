@@ -222,10 +222,9 @@ class Watch:
         asked = {TopicPartition(topic, number): newest for topic in topics for number in range(PARTITIONS)}
         level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
         # A new client each time: one that lived through a broker's restart goes on asking with the leader epoch from before.
-        found = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0}).list_offsets(
-            asked, isolation_level=level, request_timeout=10
-        )
-        return {(place.topic, place.partition): future.result().offset for place, future in found.items()}
+        client = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0})
+        found = client.list_offsets(asked, isolation_level=level, request_timeout=10)
+        return {(place.topic, place.partition): future.result(15).offset for place, future in found.items()}
 
     def books(self) -> Counter[tuple[str, str]]:
         """What the emulator received, in units per customer and meter."""
@@ -275,7 +274,11 @@ def hurt(street: Street, watch: Watch, name: str, number: int = signal.SIGKILL, 
             street.kill(name, signal.SIGSTOP)
         try:
             last = watch.pressure()
-        except (KafkaException, psycopg.OperationalError) as fault:  # a server is still coming back from the kill before this one
+        except (
+            KafkaException,
+            psycopg.OperationalError,
+            TimeoutError,
+        ) as fault:  # a server is still coming back
             last = fault
         if isinstance(last, Pressure) and last.real:
             street.kill(name, number)

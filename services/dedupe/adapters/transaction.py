@@ -17,7 +17,7 @@ from trueup.contracts.topics import TopicNames
 from trueup.runtime.kafka import transactional_producer_options
 
 CALL_SECONDS = 10.0
-GIVE_UP_SECONDS = 60.0
+GIVE_UP_SECONDS = 30.0
 """After this long without a definite answer the process ends: the next one asks the coordinator what became of it."""
 
 MAX_MESSAGE_BYTES = 2_000_000

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from services.dedupe.ports import Ends
 from trueup.runtime.web import Activity, Health
 
-STUCK_SECONDS = 120.0
+STUCK_SECONDS = 40.0
 """Longer than any wait between two ticks: a loop that has not ticked for so long hangs."""
 
 

@@ -36,6 +36,8 @@ from trueup.runtime.loop import CRASHED, HALTED, Stop, run
 from trueup.runtime.settings import SettingsError
 from trueup.runtime.web import Pages
 
+LOOK_SECONDS = 5.0
+
 MakeTransaction = Callable[[Settings, TopicNames], TransactionPort]
 
 
@@ -76,8 +78,8 @@ class _StreamService(Service):
         await asyncio.to_thread(self._thread.join)
 
 
-def host(settings: Settings, pages: Pages, service: Service) -> faust.App:
-    """The Faust app: a web server for the room's pages, and the stream."""
+def host(settings: Settings, pages: Pages, service: Service, look_after: Callable[[], None]) -> faust.App:
+    """The Faust app: a web server for the room's pages, the stream, and a look at it every few seconds."""
     app = _Host(
         "trueup.dedupe",
         web_bind=settings.http_host,
@@ -98,7 +100,13 @@ def host(settings: Settings, pages: Pages, service: Service) -> faust.App:
     async def start_stream() -> None:
         await app.add_runtime_dependency(service)
 
+    async def watch_stream() -> None:
+        while not app.should_stop:
+            await app.sleep(LOOK_SECONDS)
+            look_after()
+
     app.task(start_stream)
+    app.task(watch_stream)
     return app
 
 
@@ -138,7 +146,8 @@ def serve(settings: Settings, make_transaction: MakeTransaction = KafkaTransacti
             run(reading.step, stop=stop)
 
     service = _StreamService(lambda: _guarded(settings.room, stream, stop), stop)
-    worker = faust.Worker(host(settings, pages, service), loglevel="INFO", quiet=True, override_logging=False, redirect_stdouts=False)
+    app = host(settings, pages, service, lambda: _end_if_stuck(settings.room, board))
+    worker = faust.Worker(app, loglevel="INFO", quiet=True, override_logging=False, redirect_stdouts=False)
     # Faust would write terminal codes to stdout, and a line for each part that starts and stops.
     worker.spinner = None
     for chatty in ("faust", "mode"):
@@ -146,6 +155,14 @@ def serve(settings: Settings, make_transaction: MakeTransaction = KafkaTransacti
     # A batch makes tens of thousands of tuples that die with it; looking for cycles among them every 700 costs a fifth of its time.
     gc.set_threshold(200_000)
     worker.execute_from_commandline()
+
+
+def _end_if_stuck(room: str, board: Board) -> None:
+    """Ends a process whose stream hangs: after a broker was killed, `send_offsets_to_transaction` was seen never to return."""
+    health = board.live()
+    if not health.ok:
+        log.get(room).critical(f"the stream hangs: {health.why}")
+        os._exit(CRASHED)
 
 
 def _guarded(room: str, body: Callable[[], None], stop: Stop) -> None:
