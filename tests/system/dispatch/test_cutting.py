@@ -77,6 +77,16 @@ def test_id_of_a_stripe_customer_stands_for_itself(world: DispatchWorld) -> None
     assert world.books("self", "tokens") == (1, "5")
 
 
+def test_id_of_a_stripe_customer_that_was_given_to_another_waits(world: DispatchWorld) -> None:
+    """One Stripe customer belongs to one of ours: the usage of two must never be billed to it."""
+    world.use(world.stripe_customer("acme"), "tokens", 5)
+    world.pass_segment()
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+        assert world.rows("select waits_for from ops.uncovered_segment") == [("unmapped",)]
+    assert world.account("unsent") == 5
+
+
 def test_newest_mapping_decides_where_usage_goes(world: DispatchWorld) -> None:
     """A customer may move to another Stripe customer; what was sent before stays where it is."""
     world.use("acme", "tokens", 5)

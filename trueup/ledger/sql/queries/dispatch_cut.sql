@@ -94,11 +94,11 @@ target as (
     select
         u.subject_id,
         u.segment_start,
-        case when starts_with(s.customer, 'cus_') then s.customer else m.stripe_customer end as stripe_customer,
+        m.stripe_customer,
         coalesce(plain.stripe_event_name, scoped.stripe_event_name) as stripe_event_name,
         case
             when s.customer in (select p.customer from paused p) then 'disarmed'
-            when m.stripe_customer is null and not starts_with(s.customer, 'cus_') then 'unmapped'
+            when m.stripe_customer is null then 'unmapped'
             when plain.stripe_event_name is null and f.plan is null
                 and exists (select from ledger.meter_event_name e where e.version = n.version and e.meter = s.meter) then 'no_plan'
             when plain.stripe_event_name is null and scoped.stripe_event_name is null then 'no_event_name'
@@ -106,9 +106,7 @@ target as (
     from ops.uncovered_segment u
     join ledger.subject s on s.subject_id = u.subject_id
     cross join newest n
-    left join lateral (
-        select c.stripe_customer from ledger.customer_mapping c where c.customer = s.customer order by c.mapping_id desc limit 1
-    ) m on true
+    cross join lateral (select ledger.stripe_customer_of(s.customer) as stripe_customer) m
     left join lateral (
         select p.plan from ledger.plan_fact p
         where p.customer = s.customer and p.effective_from <= u.segment_start
