@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ FAULTS = ("429", "500_after", "500_before", "drop_after", "drop_before")
 FAULT_SHARE = 0.01
 # Some producers of the month frame their events as Confluent's serializers do; the rooms are told what their registry's id stands for.
 BOTH_FRAMINGS = {"TRUEUP_CONFLUENT_SCHEMA_IDS": json.dumps({CONFLUENT_SCHEMA_ID: "usage_event"})}
+KEPT_LOGS = Path("build/demo-logs")
 METER_EVENTS = "/v1/billing/meter_events"
 
 
@@ -103,14 +105,18 @@ class Running:
 
 @contextmanager
 def running(catalogue: str, *, clock: str, clock_start_ms: int | None = None) -> Iterator[Running]:
-    """A street in a folder of its own, taken down again whatever happens."""
+    """A street in a folder of its own, taken down again whatever happens; after a failure its logs are kept."""
     with tempfile.TemporaryDirectory(prefix="trueup-demo-") as folder:
         file = Path(folder) / "catalogue.toml"
         file.write_text(catalogue, encoding="utf-8")
+        data = Path(folder) / "street"
         environment = dict.fromkeys(ROOMS, BOTH_FRAMINGS)
-        street = Street(
-            Path(folder) / "street", clock=clock, clock_start_ms=clock_start_ms, catalogue=file, environment=environment, say=say
-        )
-        with street:
-            yield Running(street)
+        street = Street(data, clock=clock, clock_start_ms=clock_start_ms, catalogue=file, environment=environment, say=say)
+        try:
+            with street:
+                yield Running(street)
+        except Exception:
+            shutil.copytree(data / "logs", KEPT_LOGS, dirs_exist_ok=True)
+            say(f"it failed; what each part said is in {KEPT_LOGS}")
+            raise
         say("street: down")

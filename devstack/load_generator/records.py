@@ -77,6 +77,8 @@ class RecordProducer:
         self.producer = Producer(
             {
                 **options,
+                # The street goes down before this client does, and what it says of that is noise; refused records are kept below.
+                "log_level": 2,
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": 20,

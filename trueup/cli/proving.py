@@ -58,7 +58,7 @@ def reconcile(
     if alarms:
         kinds = sorted({row["explanation"] for row in alarms})
         raise AnswerIsNo(f"{len(alarms)} of {len(rows)} hours: {', '.join(kinds)}")
-    say(f"{len(rows)} hours of customers and meters, {len(rows) - len(differing)} agree, {len(differing)} differ for a known reason.")
+    say(f"{len(rows)} hours compared: {len(rows) - len(differing)} agree, {len(differing)} differ for a known reason.")
 
 
 def prove(

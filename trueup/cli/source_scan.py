@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from trueup.contracts.topics import TopicNames
 from trueup.runtime.kafka import REQUEST_TIMEOUT_SECONDS, Options, client_options
 
 BATCH_RECORDS = 5_000
+# The client waits this long for a batch to fill, also behind the last record there is.
+BATCH_SECONDS = 0.1
 SILENCE_SECONDS = 15.0
 
 
@@ -60,9 +63,12 @@ def start_positions(consumer: Consumer, name: str) -> list[TopicPartition]:
 def until_the_ends(consumer: Consumer, partitions: int) -> Iterator[Message]:
     """Every record until each partition has shown its end once."""
     ended: set[int] = set()
+    silent_until = time.monotonic() + SILENCE_SECONDS
     while len(ended) < partitions:
-        messages = consumer.consume(BATCH_RECORDS, SILENCE_SECONDS)
-        if not messages:
+        messages = consumer.consume(BATCH_RECORDS, BATCH_SECONDS)
+        if messages:
+            silent_until = time.monotonic() + SILENCE_SECONDS
+        elif time.monotonic() > silent_until:
             raise Transient(f"the source topic gave nothing for {SILENCE_SECONDS:.0f} s")
         for message in messages:
             fault = message.error()

@@ -8,11 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 from confluent_kafka import Producer
 
 from tests.makers.street_of_test import StreetOfTest, call
+from trueup.contracts.codec import encode_event
+from trueup.contracts.events import UsageEvent
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "catalogue.example.toml"
 IMAGES = '\n[meter.images]\nunit = "image"\nbilling_window = "PT30M"\nstripe_event_name = "images"\n'
@@ -104,6 +107,46 @@ def test_refused_bytes_are_listed_with_their_reason_and_shown_as_they_came(stree
         assert raw.read_bytes() == expected
         assert bytes.fromhex(shown["record_hex"]) == expected
     assert street.trueup("rejected", "list", "--reason", "unknown_meter", "--customer", customer) == []
+
+
+def test_each_kind_of_trouble_is_told_by_explain_and_stands_in_sql(street: StreetOfTest, customer: str) -> None:
+    """A conflict in one batch, a duplicate over two partitions, a refund without a reason, usage older than the horizon, a broken tail."""
+    now_ms = int(street.now().timestamp() * 1000)
+
+    def event(id_: str, quantity: int = 5, age_ms: int = 60_000) -> bytes:
+        return encode_event(UsageEvent(f"{customer}-{id_}", "verbs", now_ms - age_ms, "input_tokens", customer, quantity, None, None, {}))
+
+    records = [
+        (0, event("twofold")),
+        (0, event("twofold", quantity=6)),
+        (1, event("elsewhere")),
+        (2, event("elsewhere")),
+        (0, event("negative", quantity=-5)),
+        (0, event("old", age_ms=36 * 86_400_000)),
+        (0, event("tail") + b"\x00"),
+    ]
+    producer = Producer({"bootstrap.servers": street.said["kafka_bootstrap"]})
+    for partition, value in records:
+        producer.produce("usage.events.v1", value=value, key=customer.encode(), partition=partition, timestamp=now_ms)
+    assert producer.flush(30) == 0
+    at_rest_after_the_cut(street)
+
+    def deliveries(id_: str) -> list[dict[str, Any]]:
+        rows = street.trueup("events", "explain", "verbs", f"{customer}-{id_}")
+        return [row for row in rows if row["step"] == "delivered"]
+
+    assert [row["outcome"] for row in deliveries("twofold")] == ["captured", "conflict"]
+    assert sorted(row["outcome"] for row in deliveries("elsewhere")) == ["captured", "duplicate"]
+    assert [row["outcome"] for row in deliveries("old")] == ["captured_late"]
+    (refused,) = deliveries("negative")
+    assert (refused["outcome"], "negative_without_reason" in refused["detail"]) == ("refused", True)
+    assert call(street.environment, "events", "explain", "verbs", f"{customer}-tail").returncode == 1
+    assert "undecodable" in {row["reason"] for row in street.trueup("rejected", "list", "--limit", "2")}
+    with psycopg.connect(street.said["finance_dsn"]) as connection:
+        states = connection.execute("select state, quantity from finance.unbilled_usage where customer_id = %s", [customer]).fetchall()
+        kinds = connection.execute("select kind from finance.review_queue where customer_id = %s", [customer]).fetchall()
+    assert sorted((state, int(quantity)) for state, quantity in states) == [("acknowledged_not_invoiced", 10), ("in_review", 5)]
+    assert len(kinds) == 2
 
 
 def test_a_csv_is_moved_to_end_now_and_spread_over_customers(street: StreetOfTest, tmp_path: Path) -> None:
