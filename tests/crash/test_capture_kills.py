@@ -98,7 +98,7 @@ def test_killed_at_every_place_and_at_random(hurt_server: Postgres, hurt_databas
             if writer.poll() not in (None, 0):
                 assert writer.returncode == -signal.SIGKILL, (tmp_path / f"writer-{partition}.log").read_text()
                 writers[partition] = _writer(hurt_server, hurt_database, partition, tmp_path, deaths[partition])
-        if random_kills < 4 and not _wait_then_ended(writers[random_kills % 2], chance.uniform(1.5, 3.0)):
+        if random_kills < 4 and not _wait_then_ended(writers[random_kills % 2], chance.uniform(0.1, 0.4)):
             writers[random_kills % 2].kill()
             writers[random_kills % 2].wait(10)
             random_kills += 1
