@@ -41,9 +41,16 @@ class MeetingMeters(StripeMeters):
         return answer
 
     def _meet(self, place: str) -> None:
-        if place == self._place and not self._flag.exists():
-            self._flag.write_text(place)
+        if place == self._place and self._is_first():
             os.kill(os.getpid(), self._signal_number)
+
+    def _is_first(self) -> bool:
+        """Made by one thread only: a second one that met the place would freeze the process again when it is woken."""
+        try:
+            self._flag.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
 
 def main() -> None:
