@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import confluent_kafka
+import pytest
 
 from devstack.process import wait_until
 from services.dedupe.core.memory import MEMORY_HOURS
@@ -29,6 +30,13 @@ def now_event(id: str, ago_ms: int = 1_000, **changes: object) -> UsageEvent:
 
 
 NOW_MS = SystemClock().now_ms()
+
+
+@pytest.fixture(autouse=True)
+def _now() -> None:
+    """Each test has its own now: in a long run, what lay ahead when the module was read is past when the test begins."""
+    global NOW_MS
+    NOW_MS = SystemClock().now_ms()
 
 
 def ended_at(street: Topics, partition: int = 0) -> dict[int, str]:
