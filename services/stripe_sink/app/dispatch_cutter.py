@@ -40,7 +40,7 @@ class Cutter:
         self._judge(connection, state)
         self._cut(connection, state)
         made = 0
-        while covered := self._make_intents(connection):
+        while covered := self._make_intents(connection, state.now_ms):
             made += covered
         if made:
             self._registry.increase(INTENTS_CUT, made)
@@ -68,8 +68,12 @@ class Cutter:
             self._cut_at_seconds = now_seconds
             cuts.discover(connection, cuts.cut(connection))
 
-    def _make_intents(self, connection: Connection) -> int:
-        covered = cuts.coverages(connection, MOST_INTENTS_AT_ONCE)
+    def _make_intents(self, connection: Connection, due_by_ms: int) -> int:
+        """Make intents of what was due when the round began.
+
+        What becomes due in mid-round may have usage behind the last cut: cut now, it would go out in two parts.
+        """
+        covered = cuts.coverages(connection, MOST_INTENTS_AT_ONCE, due_by_ms)
         if not covered:
             return 0
         account = self._stripe_account(connection)

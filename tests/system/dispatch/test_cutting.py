@@ -9,7 +9,7 @@ from services.stripe_sink.metrics import dispatch as metrics
 from tests.makers.dispatch_world import MINUTE_MS, ROLL_UP_MS, DispatchWorld, wait_for, wait_idle
 from trueup.ledger.store import customers, plans
 from trueup.ledger.store.dispatch import cuts
-from trueup.ledger.store.session import Session
+from trueup.ledger.store.session import Connection, Session
 from trueup.runtime.metrics import Registry
 
 INTENTS = "select quantity, events from ledger.intent order by intent_id"
@@ -143,6 +143,24 @@ def test_coverage_read_under_an_older_cut_is_not_written(world: DispatchWorld) -
     world.use("acme", "tokens", 7, at_ms=world.now_ms - 2 * MINUTE_MS)
     cuts.discover(world.ledger, cuts.cut(world.ledger))
     assert cuts.make_intents(world.ledger, [], slept, "asleep") == 0
+    assert make_cutter(world).step() == 1
+    assert world.rows(INTENTS) == [(12, 2)]
+
+
+def test_what_becomes_due_in_mid_round_is_cut_whole_in_the_next(world: DispatchWorld) -> None:
+    """Else usage behind the last cut would go out in a second part, whenever the date moved between two statements of a cutter."""
+    world.use("acme", "tokens", 5)
+    cuts.discover(world.ledger, cuts.cut(world.ledger))
+    world.use("acme", "tokens", 7)
+
+    class Overtaken(Cutter):
+        """A cutter during whose round the date moves."""
+
+        def _cut(self, connection: Connection, state: cuts.State) -> None:
+            world.pass_segment()
+
+    session = Session(world.database.writer_dsn, "test", index_only=True)
+    assert Overtaken(session, "test", Registry(*metrics.ALL)).step() == 0
     assert make_cutter(world).step() == 1
     assert world.rows(INTENTS) == [(12, 2)]
 

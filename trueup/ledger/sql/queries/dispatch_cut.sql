@@ -163,7 +163,8 @@ select
     floor(extract(epoch from ops.now()) * 1000)::bigint as now_ms
 from (
     select * from ops.uncovered_segment w
-    where w.due_at <= ops.now() and w.waits_for is null
+    -- Due when the round began: what became due since may have usage behind the last cut, which the next round looks through first.
+    where w.due_at <= coalesce(to_timestamp(%(due_by_ms)s::bigint / 1000.0), ops.now()) and w.waits_for is null
     order by w.due_at
     limit %(most)s
 ) u

@@ -94,10 +94,10 @@ def judge_waiting(connection: psycopg.Connection) -> None:
         _judge(connection, everything=False)
 
 
-def coverages(connection: psycopg.Connection, most: int) -> list[Coverage]:
-    """What is due and covered by no intent, up to the last cut that was looked through."""
+def coverages(connection: psycopg.Connection, most: int, due_by_ms: int | None = None) -> list[Coverage]:
+    """What is due, now or by the instant given, and covered by no intent, up to the last cut that was looked through."""
     with connection.cursor(row_factory=class_row(Coverage)) as cursor:
-        return cursor.execute(_sql("coverages"), {"most": most}).fetchall()
+        return cursor.execute(_sql("coverages"), {"most": most, "due_by_ms": due_by_ms}).fetchall()
 
 
 def make_intents(connection: psycopg.Connection, drafts: Sequence[Draft], exhausted: Sequence[Coverage], writer: str) -> int:
