@@ -5,18 +5,20 @@ from __future__ import annotations
 import random
 import signal
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
 from devstack.demo.month import CATALOGUE, month_end_ms, play, set_up, street_customers
 from devstack.demo.running import Running, running
-from devstack.load_generator.month import Scale, make_month
-from devstack.load_generator.truth import judge
+from devstack.load_generator.deliveries import Month, Usage
+from devstack.load_generator.month import WINDOW_MS, Scale, make_month
+from devstack.load_generator.truth import judge, weight
 from devstack.rooms import ROOMS
 
 SEED = 4
@@ -79,6 +81,32 @@ def stopping(here: Running, *, on: bool) -> Iterator[Counter[str]]:
         stopper.join()
 
 
+def expected_segments(month: Month) -> Counter[tuple[object, ...]]:
+    """What must be sent, from the deliveries alone: per customer, meter and window what a burst brought of it on time, in one piece."""
+    verdicts = iter(judge(month.deliveries).verdicts)
+    pieces: dict[tuple[str, str, int, int], list[Usage]] = defaultdict(list)
+    for burst in month.bursts:
+        for delivery in burst.deliveries:
+            usage = delivery.usage
+            if next(verdicts).outcome == "on_time":
+                window_ms = usage.event_time_ms // WINDOW_MS * WINDOW_MS
+                pieces[usage.customer, usage.meter, window_ms, burst.at_ms].append(usage)
+    return Counter(
+        (customer, meter, instant(window_ms), instant(window_ms + WINDOW_MS), sum(map(weight, piece)), len(piece), newest(piece))
+        for (customer, meter, window_ms, _), piece in pieces.items()
+    )
+
+
+def instant(milliseconds: int) -> datetime:
+    """An instant as Postgres gives it."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def newest(piece: list[Usage]) -> datetime:
+    """The timestamp that Stripe is told: the newest event time, in whole seconds rounded down."""
+    return instant(max(usage.event_time_ms for usage in piece) // 1000 * 1000)
+
+
 def books_of_a_month(*, stops: bool) -> Books:
     """Plays the month in a street of its own and reads what stands in the ledger."""
     toml = CATALOGUE.read_text(encoding="utf-8")
@@ -93,6 +121,7 @@ def books_of_a_month(*, stops: bool) -> Books:
         with psycopg.connect(here.settings.postgres_dsn) as connection:
             segments = Counter(connection.execute(SEGMENTS).fetchall())
             outcomes = Counter(connection.execute(OUTCOMES).fetchall())
+        assert segments == expected_segments(month)
         assert sum(outcome[0] == "accepted" for outcome in outcomes) == sum(
             verdict.outcome in ("on_time", "late") for verdict in judge(month.deliveries).verdicts
         )
