@@ -18,6 +18,7 @@ from trueup.contracts.errors import Poison
 from trueup.contracts.events import Refusal, RefusalReason, UsageEvent
 from trueup.contracts.plain_event import WRITTEN_BY, read_plain_event
 from trueup.contracts.progress import NewIds, ProgressRecord, Tally
+from trueup.contracts.webhooks import StripeWebhook
 
 MAX_RECORD_BYTES = 65_536
 """A usage event over this is refused before anything looks inside it."""
@@ -247,6 +248,38 @@ def decode_catalogue_version(value: bytes) -> CatalogueVersion:
     """Read one version of the catalogue; Poison when the bytes are none."""
     datum = _read_own("catalogue_version", value)
     return CatalogueVersion(datum["version"], datum["content_toml"], datum["applied_by"], datum["reason"])
+
+
+def encode_webhook(webhook: StripeWebhook) -> bytes:
+    """Write one notification from Stripe."""
+    pinned = schema("stripe_webhook")
+    return pinned.frame + pinned.write(
+        {
+            "event_id": webhook.event_id,
+            "type": webhook.type,
+            "api_version": webhook.api_version,
+            "livemode": webhook.livemode,
+            "created": webhook.created_ms,
+            "received_at": webhook.received_at_ms,
+            "signature": webhook.signature,
+            "body": webhook.body,
+        }
+    )
+
+
+def decode_webhook(value: bytes) -> StripeWebhook:
+    """Read one notification from Stripe; Poison when the bytes are none, since only the ingest room writes that topic."""
+    datum = _read_own("stripe_webhook", value)
+    return StripeWebhook(
+        event_id=datum["event_id"],
+        type=datum["type"],
+        api_version=datum["api_version"],
+        livemode=datum["livemode"],
+        created_ms=datum["created"],
+        received_at_ms=datum["received_at"],
+        signature=datum["signature"],
+        body=datum["body"],
+    )
 
 
 def _read_own(name: str, value: bytes) -> dict[str, Any]:

@@ -14,12 +14,15 @@ from trueup.contracts import codec, keys
 from trueup.contracts.catalogue import CatalogueVersion
 from trueup.contracts.events import UsageEvent
 from trueup.contracts.progress import NewIds, ProgressRecord, Tally
+from trueup.contracts.webhooks import StripeWebhook
 
 GOLDEN = Path(__file__).parents[2] / "fixtures" / "golden"
 DIGESTS = {
     "catalogue_version.v1.avsc": "b79d8f96ad0e13da574c1113db97492c3b503ba1d70047c64ef0f2df1bcfe831",
     "catalogue_version.v1.json": "3897fd4cc57995f00feaee0eb642c16539f4622b80d364c49ee3ff9486f5efc4",
     "keys.v1.json": "a5507d013a4249876b201b1041083a6876a0fc8b87aa6cd279b3e467f99456a2",
+    "stripe_webhook.v1.avsc": "693f259fc47e4d564099a326aa10026002f14721cadfb485b2975b6c02c76295",
+    "stripe_webhook.v1.json": "a3b424f82e3413bc902937679989485407c66d69da455c7da5029195027aa1b2",
     "usage_event.v1.avsc": "c6d1702bbded7c52c09ba6482be79584b56ef8cbe2582fe5e475318611f67dfd",
     "usage_event.v1.json": "c43aac0e4bb528b7b7b42bc44348e0f9383e74b792eb286538b2cb400a54dc77",
     "usage_progress.v1.avsc": "85a03f14078ec97d3d381b4e1e0611eb4af9565334f0cc8d27d166f7f6d0eeb5",
@@ -92,6 +95,14 @@ def test_catalogue_version(row: dict[str, Any]) -> None:
     version = CatalogueVersion(**row["record"])
     assert codec.decode_catalogue_version(bytes.fromhex(row["single_object"])) == version
     assert codec.encode_catalogue_version(version).hex() == row["single_object"]
+
+
+@pytest.mark.parametrize("row", rows("stripe_webhook.v1.json"))
+def test_stripe_webhook(row: dict[str, Any]) -> None:
+    """Notifications from Stripe, kept with the bytes that their signature covers."""
+    webhook = StripeWebhook(**row["record"] | {"body": bytes.fromhex(row["record"]["body"])})
+    assert codec.decode_webhook(bytes.fromhex(row["single_object"])) == webhook
+    assert codec.encode_webhook(webhook).hex() == row["single_object"]
 
 
 def test_other_keys() -> None:

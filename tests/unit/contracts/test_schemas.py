@@ -15,7 +15,7 @@ from trueup.contracts.plain_event import WRITTEN_BY
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "fixtures" / "golden"
-RECORDS = ("usage_event", "usage_progress", "catalogue_version")
+RECORDS = ("usage_event", "usage_progress", "catalogue_version", "stripe_webhook")
 USAGE_EVENT_CANONICAL_FORM = (
     '{"name":"trueup.UsageEvent","type":"record","fields":['
     '{"name":"id","type":"string"},{"name":"source","type":"string"},{"name":"event_time","type":"long"},'
