@@ -2,10 +2,12 @@
 
 POINT is `written`, `offsets_sent` or `committed`; it happens the TIMES-th time the point is reached. The port it wraps is the real one.
 At the point `oversized` it sends no signal: it adds a record that the broker refuses, and with it the transaction.
+At the point `gave_up` it stands in the middle of a rebalance: its partitions are given up and nobody has them yet.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -66,11 +68,25 @@ class StoppingAt:
         self._real.abort()
 
 
+def stop_when_given_up(number: int) -> None:
+    """The stream says so in its log, from within the group's callback."""
+
+    def heard(line: logging.LogRecord) -> bool:
+        if isinstance(line.msg, dict) and line.msg.get("message") == "partitions gone":
+            os.kill(os.getpid(), number)
+        return True
+
+    logging.getLogger("services.dedupe.app.stream").addFilter(heard)
+
+
 def main() -> None:
     """Runs the room."""
     point, times, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     # Faust looks at the command line too.
     del sys.argv[1:]
+
+    if point == "gave_up":
+        stop_when_given_up(number)
 
     def make(settings: Settings, names: TopicNames) -> StoppingAt:
         return StoppingAt(KafkaTransaction(settings, names), point, times, number)

@@ -63,7 +63,6 @@ def consumer_options(
     settings: StreetSettings,
     group: str,
     *,
-    assignor: Literal["range", "cooperative-sticky"] = "range",
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
     partition_eof: bool = False,
 ) -> Options:
@@ -80,7 +79,9 @@ def consumer_options(
         # Others take over a stopped or dead member's partitions after this; 45 s by default.
         "session.timeout.ms": SESSION_TIMEOUT_MS,
         "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
-        "partition.assignment.strategy": assignor,
+        # Partition n of every topic comes to one member; and eager: a cooperative generation that a static member does not
+        # live to complete leaves its partitions to nobody for ever.
+        "partition.assignment.strategy": "range",
         "enable.partition.eof": partition_eof,
     }
     if settings.room:

@@ -31,7 +31,11 @@ _LOST_POSITION = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 
 class KafkaSource:
-    """Cooperative rebalancing: a partition that stays here is neither given back nor restored again."""
+    """Eager rebalancing: every generation of the group says whole who has what.
+
+    Under cooperative rebalancing a generation may leave partitions out, for the members to ask again once they were given up.
+    A static member that is killed in between comes back into its half of that generation, and nobody ever asks.
+    """
 
     def __init__(self, settings: Settings, topic: str, simulated: bool) -> None:
         """Make the client; it joins with `subscribe`."""
@@ -40,7 +44,7 @@ class KafkaSource:
         self._timestamp_type = TIMESTAMP_CREATE_TIME if simulated else TIMESTAMP_LOG_APPEND_TIME
         self._moved: set[int] = set()
         self._log = log.get(__name__)
-        options = consumer_options(settings, GROUP, assignor="cooperative-sticky", partition_eof=True)
+        options = consumer_options(settings, GROUP, partition_eof=True)
         self._consumer = Consumer(
             {
                 **options,
@@ -58,7 +62,7 @@ class KafkaSource:
             numbers = [partition.partition for partition in partitions]
             self._moved.update(numbers)
             offsets = gained(numbers)
-            consumer.incremental_assign([self._at(number, offsets[number]) for number in numbers])
+            consumer.assign([self._at(number, offsets[number]) for number in numbers])
 
         def on_gone(_consumer: Consumer, partitions: list[TopicPartition]) -> None:
             numbers = [partition.partition for partition in partitions]

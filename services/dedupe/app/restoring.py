@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from services.dedupe.core.memory import Partition
-from services.dedupe.core.restore import chain_up_to, reaches_back, rebuilt, standing
+from services.dedupe.core.restore import chain_up_to, continues, reaches_back, rebuilt, standing
 from services.dedupe.ports import Books, Ends, Source
 from trueup.contracts.errors import Transient
 from trueup.contracts.progress import ProgressRecord
@@ -25,8 +25,8 @@ class Restorer:
         self._ends = ends
         self._again = again
 
-    def restore(self, partitions: Sequence[int]) -> dict[int, Partition]:
-        """The memories of these partitions, each true up to where the group stands.
+    def restore(self, partitions: Sequence[int], known: Mapping[int, Partition]) -> dict[int, Partition]:
+        """The memories of these partitions, each true up to where the group stands; those `known` from before are gone on from.
 
         The committed offsets are asked for first. While an old owner's transaction is open there is no answer; once there is
         one, that owner's generation is over and nothing of it can be committed any more. Then the progress records are read to
@@ -37,9 +37,9 @@ class Restorer:
             committed = self._source.committed(partitions, ASK_SECONDS)
             if committed is None:
                 self._again()
-        return {partition: self._restored(partition, (committed or {})[partition]) for partition in partitions}
+        return {partition: self._restored(partition, (committed or {})[partition], known.get(partition)) for partition in partitions}
 
-    def _restored(self, partition: int, committed: int | None) -> Partition:
+    def _restored(self, partition: int, committed: int | None, known: Partition | None) -> Partition:
         log_start, _ = self._patiently(lambda: self._ends.bounds(partition))
         low, first = self._patiently(lambda: self._books.bounds(partition))
         read: list[ProgressRecord] = []
@@ -49,9 +49,12 @@ class Restorer:
             read = self._page(partition, older, first) + read
             first, page = older, page * 2
             stands_at = standing(committed, read)
-            if stands_at is not None and reaches_back(chain_up_to(read, stands_at)):
+            if stands_at is None:
+                continue
+            chain = chain_up_to(read, stands_at)
+            if reaches_back(chain) or continues(chain, known):
                 break
-        return rebuilt(partition, committed, log_start, read)
+        return rebuilt(partition, committed, log_start, read, known)
 
     def _page(self, partition: int, first: int, last: int) -> list[ProgressRecord]:
         while True:

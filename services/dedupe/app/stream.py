@@ -58,6 +58,8 @@ class Stream:
         self._log = log.get(__name__)
         self._restorer = Restorer(ports.source, ports.books, ports.ends, self._again)
         self._partitions: dict[int, Partition] = {}
+        # What was remembered of partitions given up in a rebalance: most come back at its end.
+        self._given_up: dict[int, Partition] = {}
         self._ends: dict[int, int | None] = {}
         self._work = 0
         self._gauged_at = 0.0
@@ -88,7 +90,8 @@ class Stream:
         """Restores what was gained; called by the group inside `read`, between two batches, so no transaction is open."""
         self._board.say(phase=f"restoring {len(partitions)} partitions")
         started = time.monotonic()
-        restored = self._restorer.restore(partitions)
+        restored = self._restorer.restore(partitions, self._given_up)
+        self._given_up.clear()
         self._partitions.update(restored)
         self._ends.update(dict.fromkeys(partitions))
         if partitions:
@@ -101,7 +104,8 @@ class Stream:
 
     def _gone(self, partitions: Sequence[int]) -> None:
         for partition in partitions:
-            self._partitions.pop(partition, None)
+            if partition in self._partitions:
+                self._given_up[partition] = self._partitions.pop(partition)
             self._ends.pop(partition, None)
             self._registry.set(metrics.LAG, 0, topic=self._topic, partition=str(partition))
             self._registry.set(metrics.OLDEST, 0, topic=self._topic, partition=str(partition))
@@ -134,7 +138,8 @@ class Stream:
 
     def _restart(self, partitions: Sequence[int]) -> None:
         for partition in partitions:
-            self._partitions.pop(partition, None)
+            if partition in self._partitions:
+                self._given_up[partition] = self._partitions.pop(partition)
             self._ends[partition] = None
         self._ports.source.rewind(self._gained(partitions))
 

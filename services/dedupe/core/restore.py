@@ -30,6 +30,11 @@ def reaches_back(chain: Sequence[ProgressRecord]) -> bool:
     return bool(chain) and append_hour(chain[0].last_arrival_ms) <= forgotten_hour(chain[-1].last_arrival_ms)
 
 
+def continues(chain: Sequence[ProgressRecord], known: Partition | None) -> bool:
+    """Says whether a chain goes back to where a memory that was kept stands, so that nothing older is needed."""
+    return known is not None and bool(chain) and known.next_offset in (chain[0].first_offset, *[record.next_offset for record in chain])
+
+
 def standing(committed: int | None, records: Sequence[ProgressRecord]) -> int | None:
     """Where the room stands: the end of the last progress record, unless the group says that it is further on.
 
@@ -42,10 +47,13 @@ def standing(committed: int | None, records: Sequence[ProgressRecord]) -> int | 
     return max(committed or 0, records[-1].next_offset)
 
 
-def rebuilt(number: int, committed: int | None, log_start: int, records: Sequence[ProgressRecord]) -> Partition:
+def rebuilt(
+    number: int, committed: int | None, log_start: int, records: Sequence[ProgressRecord], known: Partition | None = None
+) -> Partition:
     """The memory that belongs to where the room stands; Broken when the progress records cannot tell it.
 
-    `records` are the readable progress records of the last 48 hours of arrivals at least, in the order of their topic.
+    `records` are the readable progress records in the order of their topic, of the last 48 hours of arrivals at least or since
+    where `known` stands, a memory kept from when this worker had the partition before. That one is gone on from where it can be.
     """
     stands_at = standing(committed, records)
     if not records or stands_at is None:
@@ -57,7 +65,10 @@ def rebuilt(number: int, committed: int | None, log_start: int, records: Sequenc
             f"source partition {number}: the group's committed offset {committed} is where no progress record ends "
             f"(the last one ends at {records[-1].next_offset}); the group's offsets were moved by hand past what was decided"
         )
-    partition = Partition(number, chain[0].first_offset)
+    if known is not None and continues(chain, known):
+        partition, chain = known, [record for record in chain if record.first_offset >= known.next_offset]
+    else:
+        partition = Partition(number, chain[0].first_offset)
     for record in chain:
         partition.absorb(record)
     return partition

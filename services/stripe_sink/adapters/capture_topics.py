@@ -46,7 +46,7 @@ class CaptureTopics:
         self.assigned: frozenset[int] | None = None
         self._consumer = Consumer(
             {
-                **consumer_options(settings, CAPTURE_GROUP, assignor="range", partition_eof=True),
+                **consumer_options(settings, CAPTURE_GROUP, partition_eof=True),
                 # An end of partition is reported by the fetch after the last record: half a second later with the default.
                 "fetch.wait.max.ms": 50,
                 # Forty-eight partitions of the default 64 MB each would be read ahead into memory.

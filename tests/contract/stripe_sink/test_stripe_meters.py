@@ -29,6 +29,7 @@ def make_response(status: int, body: bytes, *, kind: str = "application/json", l
 def serve() -> Iterator[Serve]:
     """Answers one call with given bytes; None never answers."""
     opened: list[socket.socket] = []
+    answering: list[threading.Thread] = []
 
     def start(answer: bytes | None) -> str:
         listener = socket.create_server(("127.0.0.1", 0))
@@ -42,10 +43,14 @@ def serve() -> Iterator[Serve]:
                 connection.sendall(answer)
                 connection.shutdown(socket.SHUT_WR)
 
-        threading.Thread(target=run, daemon=True).start()
+        answering.append(threading.Thread(target=run, daemon=True))
+        answering[-1].start()
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     yield start
+    # What it opened is closed only once it is done with it.
+    for thread in answering:
+        thread.join(10)
     for one in opened:
         one.close()
 

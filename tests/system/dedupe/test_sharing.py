@@ -182,8 +182,8 @@ def test_a_zombie_that_commits_after_its_partitions_moved(street: Topics, make_w
     zombie.wait_owning(2)
     deliveries.publish(4_000)
     zombie.wait_stopped()
-    # The group moves its partitions to the heir, which then waits for the answer about the committed offsets.
-    assert wait_until(lambda: str(heir.page("/livez").get("why")).startswith("restoring 2 "), 30, 0.02), heir.said()
+    # The group gives all partitions to the heir, which then waits for the answer about the committed offsets.
+    assert wait_until(lambda: str(heir.page("/livez").get("why")).startswith("restoring 4 "), 30, 0.02), heir.said()
     # Long enough for an heir that does not wait to have decided the zombie's batch once more.
     time.sleep(3)
     held = street.open_transactions()
@@ -213,6 +213,22 @@ def test_a_worker_that_joins_and_leaves_in_mid_stream(street: Topics, make_worke
     until_all_decided(street, first, second)
     deliveries.check()
     _check_idle((first, second), deliveries)
+
+
+def test_a_worker_killed_in_mid_rebalance_leaves_no_partition_to_nobody(street: Topics, make_worker: MakeWorker) -> None:
+    """It gave its partitions up for a second worker and died before the group had shared them out."""
+    deliveries = Deliveries(street, seed=8)
+    first, second = (make_worker(name, street.settings, batch_records=100) for name in ("dedupe-1", "dedupe-2"))
+    stopping_at(first, "gave_up", signal.SIGKILL)
+    first.wait_owning(PARTITIONS)
+    second.start()
+    assert first.wait_exit() == -signal.SIGKILL, first.said()
+    first.start()
+    first.wait_owning(2, TAKE_OVER_SECONDS)
+    second.wait_owning(2, TAKE_OVER_SECONDS)
+    deliveries.publish(1_000)
+    until_all_decided(street, first, second)
+    deliveries.check()
 
 
 def _publish_in_pieces(deliveries: Deliveries, pieces: Iterable[int]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.dedupe.core.memory import MEMORY_HOURS, Partition
 from services.dedupe.core.records import Output, Record
-from services.dedupe.core.restore import chain_up_to, reaches_back, rebuilt
+from services.dedupe.core.restore import chain_up_to, continues, reaches_back, rebuilt
 from tests.makers.dedupe_stories import BEGIN_MS, HOUR_MS, decide, event, outcomes, record
 from trueup.contracts.codec import decode_progress, encode_progress
 from trueup.contracts.errors import Broken
@@ -62,6 +62,14 @@ class Room:
             read.insert(0, pages.pop())
         self.partition = rebuilt(0, self.partition.next_offset, 0, read)
 
+    def move_to(self, known: Partition | None) -> None:
+        """To another worker, who may have kept a memory from before."""
+        pages = list(self.progress)
+        read: list[ProgressRecord] = []
+        while pages and not (reaches_back(chain := chain_up_to(read, self.partition.next_offset)) or continues(chain, known)):
+            read.insert(0, pages.pop())
+        self.partition = rebuilt(0, self.partition.next_offset, 0, read, known)
+
 
 @settings(max_examples=300, deadline=None)
 @given(prefixes(), st.data())
@@ -81,6 +89,46 @@ def test_batches_and_restarts_change_no_output(records: list[Record], data: st.D
     assert _total_arrived(pieces.progress) == _total_arrived(whole.progress)
     assert pieces.partition.known == whole.partition.known
     assert pieces.partition.newest_arrival_ms == whole.partition.newest_arrival_ms
+
+
+@settings(max_examples=300, deadline=None)
+@given(prefixes(), st.data())
+def test_a_partition_that_wanders_between_workers_is_the_same_everywhere(records: list[Record], data: st.DataObject) -> None:
+    """Whoever had it before goes on from the memory it kept, reading only what others decided since."""
+    whole = Room(Partition(0, 0), [], [])
+    whole.take(records)
+    shared = Room(Partition(0, 0), [], [])
+    kept: dict[str, Partition] = {"a": shared.partition}
+    rest = records
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        shared.take(rest[:size])
+        rest = rest[size:]
+        worker = data.draw(st.sampled_from("abc"))
+        shared.move_to(kept.get(worker))
+        kept[worker] = shared.partition
+    assert shared.outputs == whole.outputs
+    assert shared.partition.known == whole.partition.known
+    assert shared.partition.newest_arrival_ms == whole.partition.newest_arrival_ms
+
+
+def test_a_kept_memory_is_gone_on_from_where_it_stands() -> None:
+    """Only the newest record was read: what is older is in the memory already."""
+    written = [progress_over(0, 10), progress_over(10, 20), progress_over(20, 30)]
+    kept = rebuilt(0, 20, 0, written[:2])
+    assert continues(written[2:], kept) and not continues(written[2:], Partition(0, 15)) and not continues(written[2:], None)
+    partition = rebuilt(0, 30, 0, written[2:], kept)
+    assert partition is kept
+    assert partition.next_offset == 30
+    assert remembers(partition, "0-10", "10-20", "20-30")
+
+
+@pytest.mark.parametrize("stands_at", [15, 40])
+def test_a_kept_memory_of_another_past_is_not_gone_on_from(stands_at: int) -> None:
+    """It stands where no batch ended, or past all of them: the records alone tell."""
+    written = [progress_over(0, 10), progress_over(10, 20), progress_over(20, 30)]
+    partition = rebuilt(0, 30, 0, written, Partition(0, stands_at))
+    assert remembers(partition, "0-10", "10-20", "20-30")
 
 
 def _total_arrived(progress: list[ProgressRecord]) -> tuple[int, int, int]:
