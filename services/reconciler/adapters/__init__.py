@@ -1,0 +1,5 @@
+"""Stripe as this room reads it."""
+
+from services.reconciler.adapters.stripe_reader import StripeReader
+
+__all__ = ["StripeReader"]
