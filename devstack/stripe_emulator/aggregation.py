@@ -37,6 +37,15 @@ def value_of(meter: dict[str, Any], lane: Lane | None, start: int, end: int, vis
     return _apply(formula, window, total, last_ordering)
 
 
+def received_value(meter: dict[str, Any], lane: Lane | None, start: int, end: int, before_ms: int | None, last_ordering: str) -> Decimal:
+    """Give the value of everything received in [start, end) before an instant, aggregated or not."""
+    if lane is None:
+        return ZERO
+    formula, window = meter["default_aggregation"]["formula"], meter["event_time_window"]
+    total = lane.received(start, end, before_ms, listed=formula == "last" or window is not None)
+    return _apply(formula, window, total, last_ordering) if total.count else ZERO
+
+
 def counted_value(meter: dict[str, Any], events: list[Event], last_ordering: str) -> Decimal:
     """Give what a list of events amounts to, visible or not."""
     total = Aggregate(len(events), exact_sum(event.value for event in events), events)

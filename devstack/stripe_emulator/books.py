@@ -39,10 +39,18 @@ class Hour:
     settled: list[Event] = field(default_factory=list)
     pending: list[Event] = field(default_factory=list)
     settled_sum: Decimal = ZERO
+    received_sum: Decimal = ZERO
+    newest_received_ms: int = 0
 
     def add(self, event: Event) -> None:
         """Count an event; it stays pending until its lag has passed."""
         self.pending.append(event)
+        self.received_sum = EXACT.add(self.received_sum, event.value)
+        self.newest_received_ms = max(self.newest_received_ms, event.received_ms)
+
+    def everything(self) -> list[Event]:
+        """List what was received, aggregated or not."""
+        return [*self.settled, *self.pending]
 
     def settle(self, visible: Visible) -> None:
         """Move what has become visible; what was seen once is never unseen."""
@@ -102,6 +110,28 @@ class Lane:
                 inside_sum = exact_sum(event.value for event in inside)
             total.count += len(inside)
             total.sum = EXACT.add(total.sum, inside_sum)
+            if listed:
+                total.events.extend(inside)
+        return total
+
+    def received(self, start: int, end: int, before_ms: int | None, *, listed: bool = False) -> Aggregate:
+        """Add up what had been received in [start, end) before an instant, aggregated or not; of all time where there is none."""
+        total = Aggregate()
+        first = bisect.bisect_left(self._starts, start - start % HOUR_SECONDS)
+        for hour_start in self._starts[first : bisect.bisect_left(self._starts, end)]:
+            hour = self._hours[hour_start]
+            whole = start <= hour_start and hour_start + HOUR_SECONDS <= end
+            if whole and not listed and (before_ms is None or hour.newest_received_ms < before_ms):
+                total.count += len(hour.settled) + len(hour.pending)
+                total.sum = EXACT.add(total.sum, hour.received_sum)
+                continue
+            inside = [
+                event
+                for event in hour.everything()
+                if start <= event.timestamp < end and (before_ms is None or event.received_ms < before_ms)
+            ]
+            total.count += len(inside)
+            total.sum = EXACT.add(total.sum, exact_sum(event.value for event in inside))
             if listed:
                 total.events.extend(inside)
         return total

@@ -13,6 +13,7 @@ from devstack.stripe_emulator.forms import Parameters
 from devstack.stripe_emulator.journal import Record
 from devstack.stripe_emulator.state import Object, State
 
+API_VERSION = "2026-10-28.endive"
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -74,3 +75,8 @@ def object_id(prefix: str) -> str:
 def stored(kind: str, made: Object) -> list[Record]:
     """Make the record that keeps an object."""
     return [{"record": "object", "kind": kind, "object": made}]
+
+
+def due(clock: str, kind: str, identifier: str, at_ms: int | None) -> Record:
+    """Make the record that sets when something happens by itself, on the street's clock or on a test clock."""
+    return {"record": "due", "clock": clock, "kind": kind, "id": identifier, "at_ms": at_ms}

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
-from devstack.stripe_emulator import customers, errors, meters, prices, subscriptions
+from devstack.stripe_emulator import customers, errors, meters, prices, subscriptions, webhook_endpoints
 from devstack.stripe_emulator.aggregation import counted_value
 from devstack.stripe_emulator.books import Event, Lane, exact_sum, plain
 from devstack.stripe_emulator.call import Answer, Call
@@ -23,7 +23,12 @@ _DOORS: dict[str, tuple[str, str, Callable[[Call], Answer]]] = {
     "prices": ("price", "/v1/prices", prices.create_price),
     "meters": ("meter", "/v1/billing/meters", meters.create),
     "subscriptions": ("subscription", "/v1/subscriptions", subscriptions.create),
+    "webhook_endpoints": ("webhook_endpoint", "/v1/webhook_endpoints", webhook_endpoints.create),
 }
+# What only a door may choose: a signing secret that is known beforehand, and thin events instead of snapshots.
+_ONLY_BY_DOOR = ("payload", "secret")
+
+_SHOWN: dict[str, Callable[[Object], Object]] = {"subscription": subscriptions.shown, "webhook_endpoint": webhook_endpoints.shown}
 
 
 class Refused(Exception):
@@ -38,18 +43,21 @@ def set_up(pipeline: Pipeline, noun: str, wish: Any) -> Object:
     if not isinstance(wish, dict) or not isinstance(wish.get("id"), str) or not wish["id"]:
         raise Refused("a set-up door needs an object with an id")
     state, identifier = pipeline.state, str(wish["id"])
+    pipeline.catch_up()
     now = pipeline.clock.now_ms()
     found = state.find(kind, identifier)
     if found is None:
+        own = {name: wish.pop(name) for name in _ONLY_BY_DOOR if kind == "webhook_endpoint" and name in wish}
         tree = form_of_json({name: value for name, value in wish.items() if name != "id" or kind == "product"})
         route = next(route for route in ROUTES if route.method == "POST" and route.path == address)
         try:
             parameters = Parameters(tree, accepts=route.accepts, requires=route.requires)
-            pipeline.commit(create(Call(state, now, parameters, wished_id=identifier)).records)
+            records = create(Call(state, now, parameters, wished_id=identifier)).records
+            pipeline.commit([webhook_endpoints.chosen(record, own) for record in records] if own else records)
         except errors.StripeError as error:
             raise Refused(error.message) from error
         found = state.objects[kind][identifier]
-    return subscriptions.shown(found, now // 1000) if kind == "subscription" else found
+    return _SHOWN.get(kind, dict)(found)
 
 
 def order_faults(pipeline: Pipeline, orders: Any) -> dict[str, Any]:
@@ -104,17 +112,25 @@ def _lane_page(meter: Object, lane: Lane, last_ordering: str) -> dict[str, Any]:
     hours: dict[str, str] = {}
     everything: list[Event] = []
     for start, hour in lane.hours():
-        inside = [*hour.settled, *hour.pending]
+        inside = hour.everything()
         hours[rfc3339(start)] = plain(counted_value(meter, inside, last_ordering))
         everything += inside
     return {"events": len(everything), "value": plain(counted_value(meter, everything, last_ordering)), "hours": hours}
 
 
 def activity(pipeline: Pipeline) -> dict[str, Any]:
-    """Say whether a request is under way; what depends only on the time of reading is no due date."""
-    in_flight = pipeline.in_flight
-    why = f"{in_flight} requests in flight" if in_flight else ""
-    return {"idle": in_flight == 0, "work": pipeline.answered, "next_due_ms": None, "owns": [], "why": why}
+    """Say whether a request is under way or something is due; what depends only on the time of reading is no due date."""
+    pipeline.catch_up()
+    state, now_ms = pipeline.state, pipeline.clock.now_ms()
+    ahead = [due.at_ms for due in (state.agendas[""].first(), state.deliveries.first()) if due is not None]
+    next_due_ms = min(ahead, default=None)
+    waiting = len(state.deliveries.ready(now_ms))
+    reasons = {f"{pipeline.in_flight} requests in flight": pipeline.in_flight, f"{waiting} webhooks to deliver": waiting}
+    why = ", ".join(reason for reason, count in reasons.items() if count)
+    if not why and next_due_ms is not None and next_due_ms <= now_ms:
+        why = "something is due"
+    work = pipeline.answered + pipeline.steps + state.deliveries.attempts
+    return {"idle": not why, "work": work, "next_due_ms": next_due_ms, "owns": [], "why": why}
 
 
 def rfc3339(seconds: int) -> str:

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 BEFORE = frozenset({"429", "lock_timeout", "500_before", "drop_before"})
-KINDS = BEFORE | {"500_after", "drop_after", "delay", "reject"}
+_REQUEST_KINDS = BEFORE | {"500_after", "drop_after", "delay", "reject"}
+# A webhook is troubled when its event happens, or at each attempt to deliver it.
+WEBHOOK_EVENT, WEBHOOK_ATTEMPT = "WEBHOOK_EVENT", "WEBHOOK_ATTEMPT"
+WEBHOOK_PREFIX = "webhook:"
+_KINDS_OF = {
+    WEBHOOK_EVENT: frozenset({"delay", "twin"}),
+    WEBHOOK_ATTEMPT: frozenset({"drop", "duplicate", "forged", "future", "lose", "stale"}),
+}
+KINDS = _REQUEST_KINDS.union(*_KINDS_OF.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,10 @@ class Fault:
 
     def concerns(self, method: str, path: str, body: str) -> bool:
         """Say whether a request is of the kind this fault looks for."""
+        if self.kind not in _KINDS_OF.get(method, _REQUEST_KINDS) or path.startswith(WEBHOOK_PREFIX) != self.path.startswith(
+            WEBHOOK_PREFIX
+        ):
+            return False
         if self.method is not None and self.method != method:
             return False
         return fnmatch.fnmatchcase(path, self.path) and (self.body_contains is None or self.body_contains in body)

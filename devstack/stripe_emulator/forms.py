@@ -74,6 +74,10 @@ class Parameters:
     def __contains__(self, name: str) -> bool:
         return name in self._tree
 
+    def is_text(self, name: str) -> bool:
+        """Say whether a parameter came as plain text, not as a map."""
+        return isinstance(self._tree.get(name), str)
+
     def _full(self, name: str) -> str:
         return f"{self._inside}[{name}]" if self._inside else name
 

@@ -1,28 +1,26 @@
-"""Invoice previews: what Stripe would charge for the running period, from what it has aggregated by now."""
+"""Invoices: the preview of the coming one, those that there are, and their lines."""
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import Any
-
-from devstack.stripe_emulator import errors
-from devstack.stripe_emulator.aggregation import value_of, visibility
-from devstack.stripe_emulator.books import EXACT, ZERO, plain
-from devstack.stripe_emulator.call import Answer, Call, Route, object_id
-from devstack.stripe_emulator.lists import envelope
+from devstack.stripe_emulator import cycle, errors
+from devstack.stripe_emulator.call import Answer, Call, Route, due, object_id, stored
+from devstack.stripe_emulator.events import occurred
+from devstack.stripe_emulator.invoice_lines import Span, aggregated_by, lines_of
+from devstack.stripe_emulator.invoice_objects import invoice_of, shown
+from devstack.stripe_emulator.lists import PAGING, between, page
 from devstack.stripe_emulator.state import Object
-from devstack.stripe_emulator.subscriptions import current_period
 
-_QUANTITY_STEP = Decimal("0.000000000001")
-_QUANTITY = Context(prec=200, rounding=ROUND_HALF_UP)
+_STATUSES = ("draft", "open", "paid", "uncollectible", "void")
 
 
 def create_preview(call: Call) -> Answer:
     """Preview the next invoice of a subscription, or of a customer's subscription whose period ends first."""
     subscription = _subscription_of(call)
     identifier = object_id("upcoming_in")
-    lines = [_line(call, subscription, item, identifier) for item in subscription["items"]]
-    return Answer(_invoice(call, subscription, identifier, lines))
+    spans = [Span(item, item["current_period_start"], item["current_period_end"]) for item in subscription["items"]]
+    lines = lines_of(call.state, subscription, spans, aggregated_by(call.state, call.now_ms), identifier, "il_tmp")
+    customer = call.state.objects["customer"][subscription["customer"]]
+    return Answer(shown(invoice_of(subscription, customer, identifier, _period(subscription), lines)))
 
 
 def _subscription_of(call: Call) -> Object:
@@ -39,156 +37,85 @@ def _subscription_of(call: Call) -> Object:
     theirs = [found for found in call.state.newest_first("subscription") if found["customer"] == customer and found["status"] == "active"]
     if not theirs:
         raise errors.StripeError(f"No upcoming invoices for customer: {customer}", status=404, code="invoice_upcoming_none")
-    return min(theirs, key=lambda found: _period(found, call.now)[1])
+    return min(theirs, key=lambda found: _period(found)[1])
 
 
-def _period(subscription: Object, now: int) -> tuple[int, int]:
-    periods = [current_period(subscription, item, now) for item in subscription["items"]]
-    return min(period["current_period_start"] for period in periods), min(period["current_period_end"] for period in periods)
+def _period(subscription: Object) -> tuple[int, int]:
+    items = subscription["items"]
+    return min(item["current_period_start"] for item in items), min(item["current_period_end"] for item in items)
 
 
-def _quantity(call: Call, subscription: Object, item: Object) -> Decimal:
-    """Give what Stripe has aggregated for an item's period; a negative total counts as nothing."""
-    meter = call.state.objects["meter"][item["price"]["recurring"]["meter"]]
-    period = current_period(subscription, item, call.now)
-    lane = call.state.books.lane(meter["id"], subscription["customer"])
-    visible = visibility(call.state.switches, call.now_ms)
-    start, end = period["current_period_start"], period["current_period_end"]
-    value = value_of(meter, lane, start, end, visible, call.state.switches.last_ordering) or ZERO
-    return _QUANTITY.quantize(max(value, ZERO), _QUANTITY_STEP)
+def retrieve(call: Call) -> Answer:
+    """Show an invoice."""
+    return Answer(shown(call.needed("invoice")))
 
 
-def _line(call: Call, subscription: Object, item: Object, invoice: str) -> Object:
-    quantity, price = _quantity(call, subscription, item), item["price"]
-    amount = int(EXACT.multiply(quantity, Decimal(price["unit_amount_decimal"])).to_integral_value(ROUND_HALF_UP))
-    period = current_period(subscription, item, call.now)
-    return {
-        "id": object_id("il_tmp"),
-        "object": "line_item",
-        "amount": amount,
-        "currency": price["currency"],
-        "description": f"{plain(quantity)} × {price['nickname'] or price['id']}",
-        "discount_amounts": [],
-        "discountable": True,
-        "discounts": [],
-        "invoice": invoice,
-        "livemode": False,
-        "metadata": {},
-        "parent": {
-            "invoice_item_details": None,
-            "subscription_item_details": {
-                "invoice_item": None,
-                "proration": False,
-                "proration_details": {"credited_items": None},
-                "subscription": subscription["id"],
-                "subscription_item": item["id"],
-            },
-            "type": "subscription_item_details",
-        },
-        "period": {"end": period["current_period_end"], "start": period["current_period_start"]},
-        "pretax_credit_amounts": [],
-        "pricing": {
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        },
-        "quantity": int(quantity),
-        "quantity_decimal": plain(quantity),
-        "subscription": subscription["id"],
-        "subtotal": amount,
-        "taxes": [],
-    }
+def listed(call: Call) -> Answer:
+    """List invoices, newest first."""
+    parameters = call.parameters
+    customer, subscription = parameters.text("customer"), parameters.text("subscription")
+    status, created = parameters.choice("status", _STATUSES), between(parameters, "created")
+    chosen = [
+        shown(invoice)
+        for invoice in sorted(call.state.newest_first("invoice"), key=lambda invoice: -invoice["created"])
+        if customer in (None, invoice["customer"])
+        and subscription in (None, invoice["parent"]["subscription_details"]["subscription"])
+        and status in (None, invoice["status"])
+        and created(invoice["created"])
+    ]
+    return Answer(page(chosen, parameters, "/v1/invoices", "invoice"))
 
 
-def _invoice(call: Call, subscription: Object, identifier: str, lines: list[Object]) -> Object:
-    total = sum(line["amount"] for line in lines)
-    start, end = _period(subscription, call.now)
-    customer = call.state.objects["customer"][subscription["customer"]]
-    return {
-        "id": identifier,
-        "object": "invoice",
-        **_amounts(total),
-        "account_country": "US",
-        "account_name": None,
-        "account_tax_ids": None,
-        "application": None,
-        "attempt_count": 0,
-        "attempted": False,
-        "auto_advance": False,
-        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None},
-        "automatically_finalizes_at": None,
-        "billing_reason": "upcoming",
-        "collection_method": "charge_automatically",
-        "created": end,
-        "currency": subscription["currency"],
-        "custom_fields": None,
-        "customer": subscription["customer"],
-        "customer_address": None,
-        "customer_email": customer.get("email"),
-        "customer_name": customer.get("name"),
-        "customer_phone": customer.get("phone"),
-        "customer_shipping": None,
-        "customer_tax_exempt": "none",
-        "customer_tax_ids": [],
-        "default_payment_method": None,
-        "default_source": None,
-        "default_tax_rates": [],
-        "description": None,
-        "discounts": [],
-        "due_date": None,
-        "effective_at": None,
-        "footer": None,
-        "from_invoice": None,
-        "issuer": {"type": "self"},
-        "last_finalization_error": None,
-        "latest_revision": None,
-        "lines": envelope(lines, f"/v1/invoices/{identifier}/lines"),
-        "livemode": False,
-        "metadata": {},
-        "next_payment_attempt": end + 3600,
-        "number": None,
-        "on_behalf_of": None,
-        "parent": {
-            "quote_details": None,
-            "subscription_details": {"metadata": subscription["metadata"], "subscription": subscription["id"]},
-            "type": "subscription_details",
-        },
-        "payment_settings": {"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
-        "period_end": end,
-        "period_start": start,
-        "receipt_number": None,
-        "rendering": None,
-        "shipping_cost": None,
-        "shipping_details": None,
-        "statement_descriptor": None,
-        "status": "draft",
-        "status_transitions": {"finalized_at": None, "marked_uncollectible_at": None, "paid_at": None, "voided_at": None},
-        "test_clock": None,
-        "total_discount_amounts": [],
-        "total_pretax_credit_amounts": [],
-        "total_taxes": [],
-        "webhooks_delivered_at": None,
-    }
+def list_lines(call: Call) -> Answer:
+    """List all lines of an invoice."""
+    invoice = call.needed("invoice")
+    return Answer(page(invoice["lines"], call.parameters, f"/v1/invoices/{invoice['id']}/lines", "line_item"))
 
 
-def _amounts(total: int) -> dict[str, Any]:
-    """Give the amounts of an invoice without taxes, discounts or earlier balance."""
-    return {
-        "amount_due": total,
-        "amount_overpaid": 0,
-        "amount_paid": 0,
-        "amount_paid_off_stripe": 0,
-        "amount_remaining": total,
-        "amount_shipping": 0,
-        "ending_balance": 0,
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
-        "starting_balance": 0,
-        "subtotal": total,
-        "subtotal_excluding_tax": total,
-        "total": total,
-        "total_excluding_tax": total,
-    }
+def update(call: Call) -> Answer:
+    """Change a draft: when it finalizes, or that it does so only when told to."""
+    invoice, parameters = _draft(call), call.parameters
+    changed = dict(invoice)
+    advances, at = parameters.boolean("auto_advance"), parameters.integer("automatically_finalizes_at")
+    if at is not None and at <= call.now:
+        raise errors.StripeError("automatically_finalizes_at must be in the future.", parameter="automatically_finalizes_at")
+    if advances is not None:
+        changed["auto_advance"] = advances
+    if at is not None:
+        changed["automatically_finalizes_at"] = at
+    if not changed["auto_advance"]:
+        changed["automatically_finalizes_at"] = None
+    changed["metadata"] = {**invoice["metadata"], **parameters.mapping("metadata")}
+    records = [*stored("invoice", changed), *occurred(call.state, "invoice.updated", shown(changed), call.now_ms)]
+    if at is not None or advances is not None:
+        moment = changed["automatically_finalizes_at"]
+        # A time that was asked for waits for no webhook.
+        records.append({**call.state.drafts[invoice["id"]], "fixed": True})
+        clock = call.state.clock_of(invoice["customer"])
+        records.append(due(clock, "finalization", invoice["id"], None if moment is None else moment * 1000))
+    return Answer(shown(changed), records)
 
 
-ROUTES = (Route("POST", "/v1/invoices/create_preview", create_preview, frozenset({"customer", "subscription"})),)
+def finalize(call: Call) -> Answer:
+    """Finalize a draft at once."""
+    invoice = _draft(call)
+    records = cycle.finalize(call.state, invoice["id"], call.state.now_ms_for(invoice["customer"], call.now_ms), call.now_ms)
+    final = next(record["object"] for record in records if record["record"] == "object" and record["kind"] == "invoice")
+    return Answer(shown(final), records)
+
+
+def _draft(call: Call) -> Object:
+    invoice = call.needed("invoice")
+    if invoice["status"] != "draft":
+        raise errors.StripeError(f"Invoice {invoice['id']} is already finalized, and can't be changed.", code="invoice_not_editable")
+    return invoice
+
+
+ROUTES = (
+    Route("POST", "/v1/invoices/create_preview", create_preview, frozenset({"customer", "subscription"})),
+    Route("GET", "/v1/invoices", listed, PAGING | {"created", "customer", "status", "subscription"}),
+    Route("GET", "/v1/invoices/{id}", retrieve),
+    Route("POST", "/v1/invoices/{id}", update, frozenset({"auto_advance", "automatically_finalizes_at", "metadata"})),
+    Route("GET", "/v1/invoices/{id}/lines", list_lines, PAGING),
+    Route("POST", "/v1/invoices/{id}/finalize", finalize),
+)

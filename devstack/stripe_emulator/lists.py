@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from devstack.stripe_emulator import errors
 from devstack.stripe_emulator.forms import Parameters
 
 PAGING = frozenset({"limit", "starting_after", "ending_before"})
-_DEFAULT_LIMIT = 10
+DEFAULT_LIMIT = 10
 _MOST = 100
 
 
@@ -35,7 +35,7 @@ def envelope(data: Sequence[dict[str, Any]], address: str, *, has_more: bool = F
 def _limit(parameters: Parameters) -> int:
     limit = parameters.integer("limit")
     if limit is None:
-        return _DEFAULT_LIMIT
+        return DEFAULT_LIMIT
     if limit > _MOST:
         message = f"This value must be less than or equal to {_MOST} (currently it is `{limit}`)."
         raise errors.StripeError(message, code="parameter_invalid_integer", parameter="limit")
@@ -49,3 +49,20 @@ def _position(items: Sequence[dict[str, Any]], identifier: str, noun: str, param
         if item["id"] == identifier:
             return position
     raise errors.no_such(noun, identifier, parameter)
+
+
+def between(parameters: Parameters, name: str) -> Callable[[int], bool]:
+    """Read a filter of dates: one instant, or bounds ``gt``, ``gte``, ``lt``, ``lte``."""
+    if name not in parameters:
+        return lambda instant: True
+    if parameters.is_text(name):
+        exact = parameters.needed_integer(name)
+        return lambda instant: instant == exact
+    bounds = parameters.child(name, accepts=("gt", "gte", "lt", "lte"))
+    above, least, below, most = (None if bounds is None else bounds.integer(word) for word in ("gt", "gte", "lt", "lte"))
+
+    def inside(instant: int) -> bool:
+        fits_below = (below is None or instant < below) and (most is None or instant <= most)
+        return fits_below and (above is None or instant > above) and (least is None or instant >= least)
+
+    return inside

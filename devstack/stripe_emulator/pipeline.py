@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from devstack.stripe_emulator import errors, meter_events
-from devstack.stripe_emulator.call import Call, Route, object_id
+from devstack.stripe_emulator import cycle, errors, meter_events
+from devstack.stripe_emulator.call import API_VERSION, Call, Route, object_id
 from devstack.stripe_emulator.clock import Clock
 from devstack.stripe_emulator.faults import BEFORE, Fault
 from devstack.stripe_emulator.forms import Parameters, parse_form
@@ -21,7 +21,6 @@ from devstack.stripe_emulator.request_log import Entry, RequestLog
 from devstack.stripe_emulator.routes import route_of
 from devstack.stripe_emulator.state import State
 
-DEFAULT_VERSION = "2026-10-28.endive"
 _METER_EVENTS = "/v1/billing/meter_events"
 _LONGEST_KEY = 255
 _FORM = "application/x-www-form-urlencoded"
@@ -89,6 +88,9 @@ class Pipeline:
         self.log = RequestLog()
         self.in_flight = 0
         self.answered = 0
+        self.steps = 0
+        # Set whenever something changed, so that whoever delivers webhooks need not wait for its next look.
+        self.stirred = asyncio.Event()
         self._api_key = api_key
         self._keys_in_flight: set[str] = set()
         self._lanes_in_flight: set[tuple[str, str]] = set()
@@ -109,7 +111,7 @@ class Pipeline:
             self.in_flight -= 1
             self.answered += 1
         reply.headers["Request-Id"] = request_id
-        reply.headers["Stripe-Version"] = request.headers.get("Stripe-Version") or DEFAULT_VERSION
+        reply.headers["Stripe-Version"] = request.headers.get("Stripe-Version") or API_VERSION
         key = request.headers.get("Idempotency-Key")
         if key is not None:
             reply.headers.setdefault("Original-Request", request_id)
@@ -122,6 +124,17 @@ class Pipeline:
         if records:
             self.journal.write(records)
             self.state.apply(records)
+            self.stirred.set()
+
+    def catch_up(self) -> None:
+        """Do what has fallen due on the street's clock, each thing as of its date and none before a webhook that is due earlier."""
+        now_ms, agenda = self.clock.now_ms(), self.state.agendas[""]
+        while (due := agenda.first()) is not None and due.at_ms <= now_ms:
+            delivery = self.state.deliveries.first()
+            if delivery is not None and delivery.at_ms < due.at_ms:
+                return
+            self.commit(cycle.step(self.state, due, now_ms))
+            self.steps += 1
 
     async def _answer(self, request: Request, entry: Entry, request_id: str) -> Reply:
         self._authorize(request.headers.get("Authorization", ""))
@@ -231,6 +244,7 @@ class Pipeline:
     def _execute(self, attempt: _Attempt) -> Reply:
         """Do the work, write it down together with the answer, and only then answer."""
         parameters = _parameters(attempt.route, attempt.tree)
+        self.catch_up()
         call = Call(self.state, self.clock.now_ms(), parameters, attempt.argument, rejects=attempt.kind == "reject")
         answer = attempt.route.endpoint(call)
         reply = _failure() if attempt.kind == "500_after" else Reply(200, json.dumps(answer.body))

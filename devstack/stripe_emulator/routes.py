@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from devstack.stripe_emulator import customers, errors, invoices, meter_events, meters, prices, subscriptions, summaries
+from devstack.stripe_emulator import (
+    customers,
+    errors,
+    events,
+    invoices,
+    meter_events,
+    meters,
+    prices,
+    subscriptions,
+    summaries,
+    webhook_endpoints,
+)
 from devstack.stripe_emulator.call import Route
 
 ROUTES = (
@@ -13,6 +24,8 @@ ROUTES = (
     *prices.ROUTES,
     *subscriptions.ROUTES,
     *invoices.ROUTES,
+    *events.ROUTES,
+    *webhook_endpoints.ROUTES,
 )
 _ARGUMENT = "{id}"
 _BY_ADDRESS = {(route.method, tuple(route.path.split("/"))): route for route in ROUTES}

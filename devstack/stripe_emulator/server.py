@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+import os
+import traceback
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from devstack.stripe_emulator import control
 from devstack.stripe_emulator.clock import Clock
 from devstack.stripe_emulator.journal import Journal
 from devstack.stripe_emulator.pipeline import Pipeline, Request
+from devstack.stripe_emulator.postman import Postman
 from devstack.stripe_emulator.state import State
 from devstack.stripe_emulator.switches import Switches
 
@@ -33,6 +37,7 @@ def open_pipeline(data_dir: Path, clock: Clock, api_key: str | None) -> Pipeline
 def application(pipeline: Pipeline) -> web.Application:
     """Make the web application."""
     app = web.Application(client_max_size=_LARGEST_BODY)
+    app.cleanup_ctx.append(lambda _: _delivering(pipeline))
     doors = _Doors(pipeline)
     app.add_routes(
         [
@@ -51,6 +56,24 @@ def application(pipeline: Pipeline) -> web.Application:
         ]
     )
     return app
+
+
+async def _delivering(pipeline: Pipeline) -> AsyncIterator[None]:
+    """Deliver webhooks for as long as the server runs; a postman who fails takes the emulator with him."""
+    task = asyncio.create_task(Postman(pipeline).run())
+    task.add_done_callback(_end_with)
+    yield
+    task.remove_done_callback(_end_with)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _end_with(task: asyncio.Task[None]) -> None:
+    failure = task.exception()
+    if failure is not None:
+        traceback.print_exception(failure)
+        os._exit(1)
 
 
 _Reader = Callable[[web.Request], dict[str, Any]]

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+from devstack.stripe_emulator.agenda import Agenda
 from devstack.stripe_emulator.books import Books
+from devstack.stripe_emulator.deliveries import Deliveries
 from devstack.stripe_emulator.faults import FaultPlan, fault_from
 from devstack.stripe_emulator.journal import Record
 from devstack.stripe_emulator.memories import IdentifierMemory, SavedAnswer, SavedAnswers
@@ -28,6 +30,10 @@ class State:
         self.faults = FaultPlan()
         self.counted_again = 0
         self.rejected: dict[str, dict[str, list[Decimal]]] = {}
+        # What lies ahead on the street's own clock, under "", and on each of Stripe's test clocks.
+        self.agendas: dict[str, Agenda] = {"": Agenda()}
+        self.deliveries = Deliveries()
+        self.drafts: dict[str, Object] = {}
         self._meter_of_event_name: dict[str, str] = {}
         self._counted: set[tuple[str, str]] = set()
 
@@ -73,6 +79,30 @@ class State:
             self.counted_again += 1
         self._counted.add((meter, identifier))
         self.books.count(meter, customer, identifier, Decimal(record["value"]), record["timestamp"], received_ms)
+
+    def clock_of(self, customer: str) -> str:
+        """Name the test clock that a customer lives by; empty for the street's."""
+        found = self.find("customer", customer)
+        return (found or {}).get("test_clock") or ""
+
+    def now_ms_for(self, customer: str, now_ms: int) -> int:
+        """Give the present instant of a customer: its test clock stands still until somebody advances it."""
+        clock = self.find("test_clock", self.clock_of(customer))
+        return now_ms if clock is None else int(clock["frozen_time"]) * 1000
+
+    def _apply_due(self, record: Record) -> None:
+        self.agendas.setdefault(record["clock"], Agenda()).put(record["kind"], record["id"], record["at_ms"])
+
+    def _apply_draft(self, record: Record) -> None:
+        self.drafts[record["invoice"]] = record
+
+    def _apply_event(self, record: Record) -> None:
+        self.objects.setdefault("event", {})[record["event"]["id"]] = record["event"]
+        for endpoint, due_ms in record["deliveries"].items():
+            self.deliveries.order(record["event"]["id"], endpoint, due_ms)
+
+    def _apply_delivery(self, record: Record) -> None:
+        self.deliveries.attempted(record)
 
     def _apply_saved_answer(self, record: Record) -> None:
         answer = SavedAnswer(record["fingerprint"], record["status"], record["body"], record["request_id"])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from devstack.stripe_emulator import errors
 from devstack.stripe_emulator.billing_periods import period_at
-from devstack.stripe_emulator.call import Answer, Call, Route, object_id, stored
+from devstack.stripe_emulator.call import Answer, Call, Route, due, object_id, stored
+from devstack.stripe_emulator.events import occurred
 from devstack.stripe_emulator.forms import Parameters
 from devstack.stripe_emulator.lists import PAGING, envelope, page
 from devstack.stripe_emulator.state import Object
@@ -22,17 +21,22 @@ def create(call: Call) -> Answer:
     found = call.state.find("customer", customer)
     if found is None or found.get("deleted"):
         raise errors.no_such("customer", customer, "customer")
+    now = call.state.now_ms_for(customer, call.now_ms) // 1000
     start = parameters.integer("backdate_start_date")
-    start = call.now if start is None else start
-    if start > call.now:
+    start = now if start is None else start
+    if start > now:
         raise errors.StripeError("backdate_start_date must be in the past.", parameter="backdate_start_date")
     anchor = parameters.integer("billing_cycle_anchor")
     # Stripe anchors a backdated subscription at its making; a set-up door may anchor it at its start instead.
-    anchor = (start if call.wished_id else call.now) if anchor is None else anchor
+    anchor = (start if call.wished_id else now) if anchor is None else anchor
     identifier = call.new_id("sub")
     items = [_item(call, identifier, number, wish) for number, wish in enumerate(_wished_items(parameters))]
+    items = [{**item, **period_of(item, now, start, anchor)} for item in items]
     made = _subscription(call, identifier, customer, start, anchor, items)
-    return Answer(shown(made, call.now), stored("subscription", made))
+    made["test_clock"] = found.get("test_clock")
+    records = [*stored("subscription", made), due(found.get("test_clock") or "", "period_end", identifier, next_end(made) * 1000)]
+    records += occurred(call.state, "customer.subscription.created", shown(made), now * 1000, deliver_ms=call.now_ms)
+    return Answer(shown(made), records)
 
 
 def _wished_items(parameters: Parameters) -> list[Parameters]:
@@ -147,24 +151,28 @@ def _subscription(call: Call, identifier: str, customer: str, start: int, anchor
     }
 
 
-def shown(subscription: Object, now: int) -> Object:
-    """Give a subscription as it stands now: the period is worked out when someone looks."""
-    items = [{**item, **current_period(subscription, item, now)} for item in subscription["items"]]
+def shown(subscription: Object) -> Object:
+    """Give a subscription with its items as a list."""
+    items = subscription["items"]
     listed = {**envelope(items, f"/v1/subscription_items?subscription={subscription['id']}"), "total_count": len(items)}
     return {**subscription, "items": listed}
 
 
-def current_period(subscription: Object, item: Object, now: int) -> dict[str, Any]:
-    """Give the item's billing period at an instant."""
+def period_of(item: Object, now: int, start: int, anchor: int) -> Object:
+    """Give the billing period of an item that holds an instant."""
     recurring = item["price"]["recurring"]
-    anchor, start = subscription["billing_cycle_anchor"], subscription["start_date"]
     begins, ends = period_at(now, start, anchor, recurring["interval"], recurring["interval_count"])
     return {"current_period_end": ends, "current_period_start": begins}
 
 
+def next_end(subscription: Object) -> int:
+    """Give when the first of the items' periods ends."""
+    return min(int(item["current_period_end"]) for item in subscription["items"])
+
+
 def retrieve(call: Call) -> Answer:
     """Show a subscription."""
-    return Answer(shown(call.needed("subscription"), call.now))
+    return Answer(shown(call.needed("subscription")))
 
 
 def listed(call: Call) -> Answer:
@@ -173,7 +181,7 @@ def listed(call: Call) -> Answer:
     customer, price = parameters.text("customer"), parameters.text("price")
     status = parameters.choice("status", _STATUSES)
     chosen = [
-        shown(subscription, call.now)
+        shown(subscription)
         for subscription in call.state.newest_first("subscription")
         if customer in (None, subscription["customer"])
         and status in (None, "all", subscription["status"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _DAY_SECONDS = 86_400
+LONGEST_GRACE_SECONDS = 72 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,16 @@ class Switches:
     last_ordering: str = "timestamp"
     rate_limit_per_second: int | None = 1000
     latency_seconds: float = 0.0
+    finalization_grace_seconds: float = 3600.0
+    finalization_counts: str = "received"
+    invoice_created_gate: str = "all"
+    payment: str = "succeeds"
+    flat_amount_at_zero: bool = True
+    webhook_order: str = "as_created"
+    webhook_seed: int = 0
+    webhook_timeout_seconds: float = 20.0
+    webhook_retry_scale: float = 1.0
+    webhook_retry_until_seconds: float = 3 * _DAY_SECONDS
 
 
 _CHOICES = {
@@ -35,6 +46,10 @@ _CHOICES = {
     "customer_check": ("asynchronous", "synchronous"),
     "summary_order": ("newest_first", "oldest_first"),
     "last_ordering": ("timestamp", "received"),
+    "finalization_counts": ("received", "aggregated"),
+    "invoice_created_gate": ("all", "any", "off"),
+    "payment": ("succeeds", "fails"),
+    "webhook_order": ("as_created", "newest_first", "shuffled"),
 }
 
 
@@ -54,12 +69,14 @@ def _check(switches: Switches, name: str, value: Any) -> None:
         return
     if name == "rate_limit_per_second" and value is None:
         return
+    if name == "finalization_grace_seconds" and not (isinstance(value, (int, float)) and 0 <= value <= LONGEST_GRACE_SECONDS):
+        raise ValueError(f"{name} is at most 72 hours, not {value!r}")
     present = getattr(switches, name)
     if isinstance(present, bool) or isinstance(value, bool):
         fits = isinstance(present, bool) and isinstance(value, bool)
     elif isinstance(present, str):
         fits = isinstance(value, str) and value != ""
     else:
-        fits = isinstance(value, (int, float)) and (value >= 0 or name == "aggregation_seed")
+        fits = isinstance(value, (int, float)) and (value >= 0 or name in ("aggregation_seed", "webhook_seed"))
     if not fits:
         raise ValueError(f"{name} can't be {value!r}")

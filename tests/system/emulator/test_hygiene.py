@@ -9,6 +9,7 @@ import pytest
 import requests
 import stripe
 
+from tests.system.emulator.listening import wait_until_idle
 from tests.system.emulator.running import API_KEY, World, headers_of
 
 METER_EVENTS = "/v1/billing/meter_events"
@@ -186,8 +187,10 @@ def test_what_it_was_asked_is_on_record(world: World) -> None:
 
 
 def test_says_when_it_is_busy(world: World) -> None:
-    """The street's clock waits for requests in flight, and for nothing else of the emulator."""
-    before = world.emulator.ask("activity")
-    assert before == {"idle": True, "work": before["work"], "next_due_ms": None, "owns": [], "why": ""}
+    """The street's clock waits for requests in flight, webhooks under way and what is due; what lies ahead is announced."""
+    before = wait_until_idle(world.emulator)
+    ahead = before["next_due_ms"]
+    assert before == {"idle": True, "work": before["work"], "next_due_ms": ahead, "owns": [], "why": ""}
+    assert ahead is None or ahead > world.clock.now_ms
     world.report()
     assert world.emulator.ask("activity")["work"] == before["work"] + 1

@@ -77,6 +77,13 @@ _PARAMETERS: dict[str, Any] = {
     "POST /v1/subscriptions": params.SubscriptionCreateParams,
     "GET /v1/subscriptions": params.SubscriptionListParams,
     "POST /v1/invoices/create_preview": params.InvoiceCreatePreviewParams,
+    "GET /v1/invoices": params.InvoiceListParams,
+    "POST /v1/invoices/{id}": params.InvoiceModifyParams,
+    "GET /v1/invoices/{id}/lines": params.InvoiceListLinesParams,
+    "GET /v1/events": params.EventListParams,
+    "POST /v1/webhook_endpoints": params.WebhookEndpointCreateParams,
+    "GET /v1/webhook_endpoints": params.WebhookEndpointListParams,
+    "POST /v1/webhook_endpoints/{id}": params.WebhookEndpointModifyParams,
 }
 # Stripe needs these, though the SDK cannot say so: it also takes a customer_account, and trials without items.
 _NEEDED_HERE = {"POST /v1/subscriptions": {"customer", "items"}}
@@ -118,6 +125,20 @@ def test_each_emulated_address_is_one_of_the_sdk(emulator: RunningEmulator) -> N
     client.subscriptions.list()
     client.subscriptions.retrieve(made["subscription"]["id"])
     client.invoices.create_preview({"subscription": made["subscription"]["id"]})
+    item = made["subscription"]["items"]["data"][0]
+    world.clock.set_ms(item["current_period_end"] * 1000)
+    (invoice,) = client.invoices.list({"customer": world.customer}).data
+    client.invoices.update(invoice.id, {"metadata": {"seen": "yes"}})
+    client.invoices.finalize_invoice(invoice.id)
+    client.invoices.retrieve(invoice.id)
+    client.invoices.line_items.list(invoice.id)
+    event = client.events.list({"limit": 1}).data[0]
+    client.events.retrieve(event.id)
+    endpoint = client.webhook_endpoints.create({"url": "http://127.0.0.1:9/", "enabled_events": ["account.updated"]})
+    client.webhook_endpoints.list()
+    client.webhook_endpoints.retrieve(endpoint.id)
+    client.webhook_endpoints.update(endpoint.id, {"disabled": True})
+    client.webhook_endpoints.delete(endpoint.id)
     client.customers.delete(world.customer)
     counts = emulator.ask("requests", limit=0)["counts"]
     reached = {endpoint for endpoint, outcomes in counts.items() if "200" in outcomes}
