@@ -11,6 +11,7 @@ acme      tokens   10:30         40  l1, late by 65 min 1 s beyond its window of
 acme      seconds  12:04       1.50  s1
 acme      runs     12:05          1  r1 (counts as 1 whatever its quantity), waits for a plan
 globex    tokens   12:06          9  g1, nobody mapped globex
+acme's period for tokens, item si_acme, is ten days old and has twenty to go.
 refused: 3 bytes of nothing, and n1 (negative without a reason); dropped by the dedupe room: one delivery of e4.
 """
 
@@ -18,7 +19,12 @@ from __future__ import annotations
 
 from tests.makers.capture_batches import make_announced, make_event, make_forwarded, make_rejected
 from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, hours
+from trueup.ledger.store import periods
 
+DAY_MS = 24 * HOUR_MS
+PERIOD = periods.PeriodFact(
+    "si_acme", "sub_acme", "cus_acme", "price_tokens", "tokens", "basic", "usd", NOON_MS - 10 * DAY_MS, NOON_MS + 20 * DAY_MS
+)
 ARRIVAL_MS = NOON_MS + 20 * MINUTE_MS + 1_000
 LATER_MS = NOON_MS + 62 * MINUTE_MS
 
@@ -66,6 +72,7 @@ def captured_story(ledger: TrueLedger) -> None:
 def told_story(ledger: TrueLedger) -> None:
     """The whole of it: captured, cut and sent at 14:00, acknowledged, and read at 17:00 with the very same figures."""
     captured_story(ledger)
+    periods.record_period(ledger.writer, PERIOD)
     ledger.arm()
     ledger.cut(NOON_MS + 2 * HOUR_MS)
     ledger.send(ACK, NOON_MS + 2 * HOUR_MS)

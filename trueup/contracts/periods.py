@@ -1,7 +1,8 @@
 """Half-open windows of event time, and what late means."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trueup.contracts.meters import Meter
 
@@ -43,3 +44,40 @@ def is_late(event_time_ms: int, arrival_ms: int, meter: Meter) -> bool:
 def is_in_future(event_time_ms: int, arrival_ms: int) -> bool:
     """Say whether an event claims to have happened further ahead of its arrival than clocks may differ."""
     return event_time_ms - arrival_ms > FUTURE_TOLERANCE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class BillingPeriod:
+    """A billing period [start, end) of a subscription item, and until when its usage may be sent: the close margin is off already."""
+
+    start_ms: int
+    end_ms: int
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The billing periods that count one customer's usage of one meter, as far as they are known."""
+
+    periods: tuple[BillingPeriod, ...] = ()
+    boundaries_ms: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Keep every instant at which a period begins or ends: segments are cut there."""
+        edges = {edge for period in self.periods for edge in (period.start_ms, period.end_ms)}
+        object.__setattr__(self, "boundaries_ms", tuple(sorted(edges)))
+
+    def deadline_ms(self, event_time_ms: int) -> int | None:
+        """Until when usage of this instant may be sent; the earlier date where two items count it, None where no period is known."""
+        return min(
+            [period.deadline_ms for period in self.periods if period.start_ms <= event_time_ms < period.end_ms],
+            default=None,
+        )
+
+    def boundaries_inside(self, start_ms: int, end_ms: int) -> tuple[int, ...]:
+        """The boundaries that divide [start, end): those strictly inside."""
+        first, last = bisect_right(self.boundaries_ms, start_ms), bisect_right(self.boundaries_ms, end_ms - 1)
+        return self.boundaries_ms[first:last]
+
+
+NO_PERIODS = Calendar()

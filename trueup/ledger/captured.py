@@ -83,6 +83,16 @@ class RefusalRow:
     rejected_offset: int
 
 
+class DivertedRow(NamedTuple):
+    """An event whose quantity goes elsewhere than on-time and late usage go by themselves."""
+
+    identity: bytes
+    customer: str
+    meter: str
+    to_account: Account
+    why: str
+
+
 class PostingRow(NamedTuple):
     """What one batch adds to one segment: a quantity leaves `usage` for another account."""
 
@@ -130,3 +140,4 @@ class Decision:
     refusals: tuple[RefusalRow, ...]
     postings: tuple[PostingRow, ...]
     source_batches: tuple[SourceBatchRow, ...]
+    diverted: tuple[DivertedRow, ...] = ()

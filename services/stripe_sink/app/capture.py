@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from services.stripe_sink.adapters.capture_topics import At, CaptureTopics
 from services.stripe_sink.adapters.catalogue import CatalogueTopic
 from services.stripe_sink.app.capture_catalogue import CaptureCatalogue
+from services.stripe_sink.app.capture_closing import CaptureClosing
 from services.stripe_sink.config import Settings
 from services.stripe_sink.core import capture as core
 from services.stripe_sink.core.inflow import Inflow, Kind, Step
@@ -67,6 +68,7 @@ class Capture:
         self._ends_reader = OffsetsReader(settings)
         self._catalogue_topic = CatalogueTopic(settings, self._ends_reader)
         self._catalogue = CaptureCatalogue(self._catalogue_topic, self._session)
+        self._closing = CaptureClosing(self._session)
         self._decode = Decoder(settings.confluent_schema_ids).decode_batch
         self._inflows: dict[int, Inflow] = {}
         self._ends: dict[At, int] = {}
@@ -214,7 +216,8 @@ class Capture:
         return handled
 
     def _capture(self, inflow: Inflow, step: Step) -> int:
-        slices = [core.slice_of(announced, self._catalogue.timeline) for announced in step.announced]
+        closing = self._closing.known(core.used(step.announced))
+        slices = [core.slice_of(announced, self._catalogue.timeline, closing) for announced in step.announced]
         self._number(core.subjects(slices))
         advances = [ledger.Advance(self._topics.topic[kind], step.expected[kind], step.next[kind]) for kind in Kind]
         batch = ledger.Batch(

@@ -28,7 +28,6 @@ from trueup.runtime.loop import Stop
 from trueup.runtime.metrics import Registry
 from trueup.runtime.web import Activity, Health
 
-HORIZON_MS = 20 * 3_600_000
 AFTER_FAILURE_SECONDS = 0.5
 STATES = ("unsent", "in_flight", "unknown")
 
@@ -133,8 +132,8 @@ class Dispatch:
         if why != "idle":
             for item in self._threads:
                 item.bell.set()
-        if work.oldest_risk_ms is not None and work.oldest_risk_ms + HORIZON_MS > state.now_ms:
-            dues.append(work.oldest_risk_ms + HORIZON_MS)
+        if work.next_horizon_ms is not None:
+            dues.append(work.next_horizon_ms)
         return Activity(why == "idle", self._work, min(dues, default=None), (), why)
 
     def _plan(self, meters: MeterCalls) -> list[_Thread]:

@@ -9,7 +9,7 @@ from services.stripe_sink.core.dispatch_wait import should_cut
 from services.stripe_sink.metrics.dispatch import INTENTS_CUT
 from trueup.contracts.errors import Broken
 from trueup.ledger.store import deployment
-from trueup.ledger.store.dispatch import cuts
+from trueup.ledger.store.dispatch import cuts, lanes
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime.metrics import Registry
 
@@ -28,6 +28,7 @@ class Cutter:
         self._account: str | None = None
         self._cut_at_seconds = 0.0
         self._judged_at_seconds = 0.0
+        self._look_for_boundaries = True
 
     def step(self) -> int:
         """Do what is due; says how many intents were made."""
@@ -39,7 +40,11 @@ class Cutter:
             return 0
         self._judge(connection, state)
         self._cut(connection, state)
-        made = 0
+        if self._look_for_boundaries:
+            self._look_for_boundaries = False
+            if cuts.split(connection, self._writer):
+                return 1
+        made = lanes.expire(connection, self._writer)
         while covered := self._make_intents(connection, state.now_ms):
             made += covered
         if made:
@@ -50,6 +55,7 @@ class Cutter:
         now_seconds = time.monotonic()
         if not state.judged:
             cuts.judge(connection)
+            self._look_for_boundaries = True
         elif now_seconds - self._judged_at_seconds > BETWEEN_JUDGEMENTS_SECONDS:
             cuts.judge_waiting(connection)
             self._judged_at_seconds = now_seconds
@@ -66,7 +72,7 @@ class Cutter:
             seconds_since_cut=now_seconds - self._cut_at_seconds,
         ):
             self._cut_at_seconds = now_seconds
-            cuts.discover(connection, cuts.cut(connection))
+            self._look_for_boundaries |= cuts.discover(connection, cuts.cut(connection))
 
     def _make_intents(self, connection: Connection, due_by_ms: int) -> int:
         """Make intents of what was due when the round began.

@@ -80,13 +80,17 @@ class Sender:
         if digest(canonical(call.pick.body)) != call.pick.body_sha256:
             return self._decided(call, Answer(Reached.NOT_CALLED), BODY_CHANGED)
         started = time.monotonic()
-        if started > last_start_seconds or self._stop.asked or self.halted:
+        if started > last_start_seconds or self._stop.asked or self.halted or not self._may_send(call.pick):
             answer = Answer(Reached.NOT_CALLED)
         else:
             answer = self._meters.send(call.pick.body, call.idempotency_key)
             self._registry.observe(STRIPE_CALL_SECONDS, time.monotonic() - started)
         asked = Asked(call.pick.identifier, self._livemode(), call.pick.earlier_may_have_arrived)
         return self._decided(call, answer, classify(answer, asked))
+
+    def _may_send(self, pick: Pick) -> bool:
+        """The deadline is asked once more: it may have passed, or moved, since the lane was leased."""
+        return not pick.has_deadline or self._session.run(lambda connection: lanes.may_send(connection, pick))
 
     def _decided(self, call: Call, answer: Answer, decision: Decision) -> Result:
         if answer.reached is not Reached.NOT_CALLED:

@@ -23,6 +23,8 @@ def run(settings: Settings, stop: Stop) -> None:
     registry = Registry(*capture_metrics.ALL, *dispatch_metrics.ALL, room=settings.room)
     for outcome in capture_metrics.OUTCOMES:
         registry.increase(capture_metrics.EVENTS, 0, room=capture_metrics.ROOM, outcome=outcome)
+    for answered in OutcomeClass:
+        registry.increase(dispatch_metrics.STRIPE_CALLS, 0, outcome=answered.value)
     capture = Capture(settings, registry)
     meters = StripeMeters(settings.stripe_api_key, settings.stripe_url)
     dispatch = Dispatch(settings.postgres_dsn, settings.room, meters, registry, DispatchLimits(senders=settings.dispatch_senders))

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from services.stripe_sink.core.capture_destination import NOTHING_KNOWN, Closing, Why, destination
+from services.stripe_sink.core.capture_postings import postings_of
 from trueup.contracts import keys
-from trueup.contracts.catalogue import Catalogue, Timeline
+from trueup.contracts.catalogue import Catalogue, Meter, Timeline
 from trueup.contracts.codec import MAX_RECORD_BYTES
 from trueup.contracts.errors import Broken
 from trueup.contracts.events import UsageEvent
@@ -19,9 +21,7 @@ from trueup.contracts.periods import Segment, segment_of
 from trueup.contracts.progress import ZERO, ProgressRecord, Tally
 from trueup.contracts.quantities import billable_quantity
 from trueup.ledger.accounts import Account
-from trueup.ledger.captured import ConflictRow, Decision, DuplicateRow, EventRow, PostingRow, RefusalRow, SourceBatchRow
-
-LARGEST_QUANTITY = 2**63 - 1
+from trueup.ledger.captured import ConflictRow, Decision, DivertedRow, DuplicateRow, EventRow, RefusalRow, SourceBatchRow
 
 
 class Forwarded(NamedTuple):
@@ -66,6 +66,7 @@ class Candidate(NamedTuple):
     row: EventRow
     value: bytes
     to_account: Account
+    why: Why | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,14 @@ def check_chain(expected_first_offset: int | None, progress: ProgressRecord) -> 
         )
 
 
-def slice_of(announced: Announced, timeline: Timeline) -> Slice:
+def slice_of(announced: Announced, timeline: Timeline, closing: Closing = NOTHING_KNOWN) -> Slice:
     """Check a progress record against what was received for it, and merge its events by source offset."""
     progress = announced.progress
     _check_progress(progress)
     offsets = [_offsets(progress, records) for records in (announced.on_time, announced.late, announced.rejected)]
     if len(set().union(*offsets)) != sum(len(some) for some in offsets):
         raise Broken(f"{_named(progress)}: one source offset was forwarded twice")
-    judge = _Judge(timeline)
+    judge = _Judge(timeline, closing)
     candidates = [judge.candidate(record, False) for record in announced.on_time]
     received_on_time = _tally_of([candidate.row for candidate in candidates])
     late = [judge.candidate(record, True) for record in announced.late]
@@ -147,7 +148,14 @@ def decide(slices: Sequence[Slice], kept: Mapping[bytes, bytes]) -> Decision:
         duplicates=tuple(duplicates),
         conflicts=tuple(conflicts),
         refusals=tuple([refusal for part in slices for refusal in part.refusals]),
-        postings=tuple(_postings(accepted)),
+        postings=tuple(postings_of(accepted)),
+        diverted=tuple(
+            [
+                DivertedRow(row.identity, row.customer, row.meter, to_account, why)
+                for row, _value, to_account, why in accepted
+                if why is not None
+            ]
+        ),
         source_batches=tuple(batches),
     )
 
@@ -155,6 +163,11 @@ def decide(slices: Sequence[Slice], kept: Mapping[bytes, bytes]) -> Decision:
 def identities(slices: Iterable[Slice]) -> list[bytes]:
     """Every identity that a batch brings, sorted, each once."""
     return sorted({candidate.row.identity for part in slices for candidate in part.candidates})
+
+
+def used(announced: Iterable[Announced]) -> set[tuple[str, str]]:
+    """Every (customer, meter) of the records announced: whose periods must be known before they are decided."""
+    return {(record.event.customer, record.event.meter) for one in announced for record in (*one.on_time, *one.late)}
 
 
 def subjects(slices: Iterable[Slice]) -> set[tuple[str, str]]:
@@ -182,14 +195,23 @@ def _offsets(progress: ProgressRecord, records: Sequence[Forwarded] | Sequence[R
     return offsets
 
 
-class _Judge:
-    """What the catalogue says of each event. Many share an arrival, and a window: each is looked up once."""
+@dataclass(slots=True)
+class _Window:
+    """What is the same for all usage of one customer's meter in one roll-up window."""
 
-    def __init__(self, timeline: Timeline) -> None:
+    segment: Segment | None  # None where a boundary divides the window
+    deadline_ms: int | None
+
+
+class _Judge:
+    """What the catalogue and the billing periods say of each event. Many share an arrival, and a window: each is looked up once."""
+
+    def __init__(self, timeline: Timeline, closing: Closing) -> None:
         self._timeline = timeline
+        self._closing = closing
         self._arrival_ms: int | None = None
         self._catalogue: Catalogue | None = None
-        self._segments: dict[tuple[int, int], Segment] = {}
+        self._windows: dict[tuple[str, str, int, int], _Window] = {}
 
     def candidate(self, record: Forwarded, late: bool) -> Candidate:
         """The row that a forwarded event becomes unless its identity is known."""
@@ -199,8 +221,20 @@ class _Judge:
         if meter is None:
             raise Broken(f"source offset {record.source_offset}: forwarded with meter {event.meter!r}, which the catalogue lacks")
         bill_from_ms = catalogue.policy.bill_from_ms
-        shadow = bill_from_ms is not None and event.event_time_ms < bill_from_ms
-        segment = self._segment(event.event_time_ms, meter.roll_up_seconds, bill_from_ms)
+        segment, deadline_ms = self._place(event, meter, bill_from_ms)
+        billable = billable_quantity(event, meter)
+        to_account, why = Account.UNSENT, None
+        if bill_from_ms is not None and event.event_time_ms < bill_from_ms:
+            to_account = Account.SHADOW
+        elif late or deadline_ms is not None:
+            to_account, why = destination(
+                late=late,
+                deadline_ms=deadline_ms,
+                now_ms=self._closing.now_ms,
+                billable_quantity=billable,
+                meter=meter,
+                catalogue=catalogue,
+            )
         # By position, in the order of EventRow: by name it would cost three times as much, once per event.
         row = EventRow(
             keys.identity(event.source, event.id),
@@ -210,7 +244,7 @@ class _Judge:
             event.source,
             event.id,
             event.quantity,
-            billable_quantity(event, meter),
+            billable,
             event.event_time_ms,
             record.arrival_ms,
             late,
@@ -221,7 +255,7 @@ class _Judge:
             segment.end_ms,
             record.source_offset,
         )
-        return Candidate(row, record.value, Account.SHADOW if shadow else Account.IN_REVIEW if late else Account.UNSENT)
+        return Candidate(row, record.value, to_account, why)
 
     def _in_force(self, arrival_ms: int) -> Catalogue:
         if self._catalogue is None or arrival_ms != self._arrival_ms:
@@ -229,14 +263,24 @@ class _Judge:
             self._arrival_ms = arrival_ms
         return self._catalogue
 
-    def _segment(self, event_time_ms: int, roll_up_seconds: int, bill_from_ms: int | None) -> Segment:
-        if bill_from_ms is not None:
-            return segment_of(event_time_ms, roll_up_seconds, (bill_from_ms,))
-        key = (event_time_ms // (roll_up_seconds * 1000), roll_up_seconds)
-        segment = self._segments.get(key)
-        if segment is None:
-            segment = self._segments[key] = segment_of(event_time_ms, roll_up_seconds)
-        return segment
+    def _place(self, event: UsageEvent, meter: Meter, bill_from_ms: int | None) -> tuple[Segment, int | None]:
+        """The segment of an event, and until when it may be sent."""
+        time_ms, roll_up = event.event_time_ms, meter.roll_up_seconds
+        key = (event.customer, event.meter, time_ms // (roll_up * 1000), roll_up)
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = self._window(event, roll_up)
+        if window.segment is not None and bill_from_ms is None:
+            return window.segment, window.deadline_ms
+        calendar = self._closing.calendar(event.customer, event.meter)
+        edges = calendar.boundaries_ms if bill_from_ms is None else (*calendar.boundaries_ms, bill_from_ms)
+        return segment_of(time_ms, roll_up, edges), calendar.deadline_ms(time_ms)
+
+    def _window(self, event: UsageEvent, roll_up_seconds: int) -> _Window:
+        whole = segment_of(event.event_time_ms, roll_up_seconds)
+        calendar = self._closing.calendar(event.customer, event.meter)
+        divided = calendar.boundaries_inside(whole.start_ms, whole.end_ms)
+        return _Window(None if divided else whole, calendar.deadline_ms(event.event_time_ms))
 
 
 def _by_source_offset(candidate: Candidate) -> int:
@@ -303,28 +347,6 @@ def _conflict(candidate: Candidate, held: bytes) -> ConflictRow:
         seen_payload_hash=row.payload_hash,
         record=candidate.value,
     )
-
-
-def _postings(accepted: Iterable[Candidate]) -> list[PostingRow]:
-    """One row per (subject, segment, account); one more where the sum would leave 64 bits."""
-    groups: dict[tuple[str, str, int, int, Account], list[int]] = {}
-    full: list[PostingRow] = []
-    for row, _value, to_account in accepted:
-        key = (row.customer, row.meter, row.segment_start_ms, row.segment_end_ms, to_account)
-        group = groups.get(key)
-        if group is not None and abs(group[0] + row.billable_quantity) > LARGEST_QUANTITY:
-            full.append(PostingRow(*key, *groups.pop(key)))
-            group = None
-        if group is None:
-            groups[key] = [row.billable_quantity, 1, row.event_time_ms, row.event_time_ms]
-            continue
-        group[0] += row.billable_quantity
-        group[1] += 1
-        if row.event_time_ms < group[2]:
-            group[2] = row.event_time_ms
-        elif row.event_time_ms > group[3]:
-            group[3] = row.event_time_ms
-    return sorted([*full, *(PostingRow(*key, *group) for key, group in groups.items())])
 
 
 def _source_batch(announced: Announced, on_time: Tally, late: Tally, refused: Tally) -> SourceBatchRow:

@@ -25,6 +25,7 @@ CHECKS = [
     "intent_covers_postings_once",
     "outcome_state_machine",
     "nothing_past_horizon",
+    "nothing_past_deadline",
     "hours_equal_summaries",
     "append_only_guards",
     "roles_and_grants",

@@ -178,6 +178,35 @@ SABOTAGES = [
     ),
     Sabotage("usage too old for Stripe is sent", "nothing_past_horizon", "update ledger.meter_version set horizon_seconds = 60"),
     Sabotage(
+        "a call is made when the deadline has passed",
+        "nothing_past_deadline",
+        """insert into ledger.period_event (
+               subscription_item_id, period_start, status, deadline, deadline_basis, why, cause_key, recorded_at
+           )
+           select subscription_item_id, period_start, 'closing', (select min(started_at) from ledger.attempt) + interval '599 s', 'draft',
+               'test', 'test', '-infinity' from ledger.billing_period""",
+    ),
+    Sabotage(
+        "a deadline lets usage lie",
+        "nothing_past_deadline",
+        """insert into ops.uncovered_segment (subject_id, segment_start, due_at, waits_for, deadline)
+           select subject_id, segment_start - interval '1 day', ops.now(), 'disarmed', ops.now() - interval '4 hours 1 second'
+           from ledger.posting limit 1""",
+    ),
+    Sabotage(
+        "usage that was given to a person is called acknowledged",
+        "outcome_state_machine",
+        "update ledger.outcome set class = 'expired', attempt_id = null where outcome_id = 1",
+        DIGESTS,
+    ),
+    Sabotage(
+        "an event is said to have gone elsewhere",
+        "totals_rebuilt_from_events",
+        """insert into ledger.diverted_event
+           select identity, subject_id, batch_id, 8, 'past_deadline' from ledger.event where id = 'e2'""",
+        DIGESTS,
+    ),
+    Sabotage(
         "Stripe counts one unit more", "hours_equal_summaries", "update ops.stripe_summary set quantity = quantity + 1 where quantity = 9"
     ),
     Sabotage(

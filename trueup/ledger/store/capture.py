@@ -21,7 +21,7 @@ from psycopg.pq import Format
 
 from trueup.contracts.errors import Broken, PipelineError, Transient
 from trueup.contracts.progress import Tally
-from trueup.ledger.captured import ConflictRow, Decision, RefusalRow, SourceBatchRow
+from trueup.ledger.captured import ConflictRow, Decision, DivertedRow, RefusalRow, SourceBatchRow
 from trueup.ledger.store import barrier, binary_copy, queries, seal
 from trueup.ledger.store.instants import instant
 
@@ -132,6 +132,7 @@ def capture(
         reached(Place.EVENTS_COPIED)
         postings = binary_copy.posting_rows(decision.postings, subjects, batch_id)
         _write_rest(connection, batch, batch_id, decision, postings)
+        _copy_rows(connection, "copy_diverted", _DIVERTED_TYPES, [_diverted(row, subjects, batch_id) for row in decision.diverted])
         chain = seal.chain_link(previous, batch_id, batch.partition, heads, postings, decision)
         connection.execute(statements["add_batch"], {"batch_id": batch_id, "writer": writer, "chain_sha256": chain})
         reached(Place.BEFORE_COMMIT)
@@ -214,6 +215,7 @@ def _copy_rows(connection: psycopg.Connection, statement: str, types: Sequence[s
             copy.write_row(row)
 
 
+_DIVERTED_TYPES = ("uuid", "int8", "int8", "int2", "text")
 _CONFLICT_TYPES = ("int4", "int8", "uuid", *("text",) * 4, "int8", "timestamptz", "timestamptz", "uuid", "uuid", "bytea", "int8")
 _REFUSAL_TYPES = (
     *("int4", "int8", "timestamptz", "text", "text", "text", "uuid", "text", "text", "text", "text", "numeric"),
@@ -221,6 +223,10 @@ _REFUSAL_TYPES = (
 )
 _TALLY_TYPES = ("int8", "numeric", "numeric")
 _SOURCE_BATCH_TYPES = ("int4", "int8", "int8", "int8", "int8", "int4", "timestamptz", *_TALLY_TYPES * 5, "int8", *_TALLY_TYPES * 6)
+
+
+def _diverted(row: DivertedRow, subjects: Subjects, batch_id: int) -> tuple[Any, ...]:
+    return UUID(bytes=row.identity), subjects[row.customer, row.meter], batch_id, int(row.to_account), str(row.why)
 
 
 def _conflict(row: ConflictRow, partition: int, batch_id: int) -> tuple[Any, ...]:

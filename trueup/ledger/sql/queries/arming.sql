@@ -80,17 +80,18 @@ where s.halted_reason is not null order by l.stripe_customer, l.stripe_event_nam
 
 -- name: outbox
 -- What waits on our side, by state: how many, the oldest usage in it, and the date past which Stripe can't be given it any more
--- (35 days after the usage; for an unknown outcome, the 20 h in which its identifier is surely remembered).
+-- (its period's deadline; 35 days after the usage while none is known; for an unknown outcome, the 20 h in which its identifier is
+-- surely remembered, if sooner).
 select
     'unsent' as state, count(*) as items,
     floor(extract(epoch from min(u.segment_start)) * 1000)::bigint as oldest_ms,
-    floor(extract(epoch from min(u.segment_start) + interval '35 days') * 1000)::bigint as deadline_ms
+    floor(extract(epoch from min(coalesce(u.deadline, u.segment_start + interval '35 days'))) * 1000)::bigint as deadline_ms
 from ops.uncovered_segment u
 union all
 select
     case when o.risk_since is null then 'in_flight' else 'unknown' end, count(*),
     floor(extract(epoch from min(i.segment_start)) * 1000)::bigint,
-    floor(extract(epoch from min(coalesce(o.risk_since + interval '20 hours', i.segment_start + interval '35 days'))) * 1000)::bigint
+    floor(extract(epoch from min(coalesce(least(o.risk_since + interval '20 hours', o.deadline), i.segment_start + interval '35 days'))) * 1000)::bigint
 from ops.open_intent o join ledger.intent i on i.intent_id = o.intent_id
 group by 1;
 

@@ -61,6 +61,9 @@ copy ledger.posting (
     batch_id, subject_id, segment_start, segment_end, from_account, to_account, quantity, events, oldest_event_time, newest_event_time
 ) from stdin (format binary);
 
+-- name: copy_diverted
+copy ledger.diverted_event (identity, subject_id, batch_id, to_account, why) from stdin (format binary);
+
 -- name: copy_duplicate
 copy ledger.duplicate (source_partition, source_offset, identity, arrival, quantity, batch_id) from stdin (format binary);
 

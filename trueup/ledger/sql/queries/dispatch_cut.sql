@@ -22,9 +22,18 @@ select
         (select coalesce(max(m.mapping_id), 0) from ledger.customer_mapping m),
         (select coalesce(max(f.plan_fact_id), 0) from ledger.plan_fact f),
         (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
-        (select coalesce(max(a.arming_id), 0) from ledger.arming a)
+        (select coalesce(max(a.arming_id), 0) from ledger.arming a),
+        (select coalesce(max(p.period_id), 0) from ledger.billing_period p),
+        (select coalesce(max(e.period_event_id), 0) from ledger.period_event e)
     ) as judged,
-    (select floor(extract(epoch from min(u.due_at)) * 1000)::bigint from ops.uncovered_segment u where u.waits_for is null) as next_due_ms,
+    -- What a pause keeps back, and what was cut and never called, is looked at when its deadline comes.
+    floor(extract(epoch from least(
+        (
+            select min(case when u.waits_for is null then u.due_at else greatest(u.due_at, u.deadline) end)
+            from ops.uncovered_segment u where u.waits_for is null or u.waits_for = 'disarmed' and u.deadline is not null
+        ),
+        (select min(o.deadline) from ops.open_intent o where o.risk_since is null and not o.settling)
+    )) * 1000)::bigint as next_due_ms,
     floor(extract(epoch from ops.now()) * 1000)::bigint as now_ms
 from ops.dispatch_progress g;
 
@@ -96,8 +105,10 @@ target as (
         u.segment_start,
         m.stripe_customer,
         coalesce(plain.stripe_event_name, scoped.stripe_event_name) as stripe_event_name,
+        d.deadline,
         case
-            when s.customer in (select p.customer from paused p) then 'disarmed'
+            -- A pause does not outlast the deadline: from there on it is decided by a person.
+            when s.customer in (select p.customer from paused p) and coalesce(d.deadline > ops.now(), true) then 'disarmed'
             when m.stripe_customer is null then 'unmapped'
             when plain.stripe_event_name is null and f.plan is null
                 and exists (select from ledger.meter_event_name e where e.version = n.version and e.meter = s.meter) then 'no_plan'
@@ -114,17 +125,24 @@ target as (
     ) f on true
     left join ledger.meter_event_name plain on plain.version = n.version and plain.meter = s.meter and plain.plan = ''
     left join ledger.meter_event_name scoped on scoped.version = n.version and scoped.meter = s.meter and scoped.plan = f.plan
+    cross join lateral (
+        select ledger.deadline_at(
+            m.stripe_customer, coalesce(plain.stripe_event_name, scoped.stripe_event_name), s.meter, u.segment_start
+        ) as deadline
+    ) d
     where %(everything)s or u.waits_for is not null
 )
 update ops.uncovered_segment u
 set
     waits_for = t.waits_for,
+    deadline = t.deadline,
     stripe_customer = case when t.waits_for is null then t.stripe_customer end,
     stripe_event_name = case when t.waits_for is null then t.stripe_event_name end
 from target t
 where u.subject_id = t.subject_id and u.segment_start = t.segment_start
-  and (u.waits_for, u.stripe_customer, u.stripe_event_name) is distinct from (
+  and (u.waits_for, u.deadline, u.stripe_customer, u.stripe_event_name) is distinct from (
       t.waits_for,
+      t.deadline,
       case when t.waits_for is null then t.stripe_customer end,
       case when t.waits_for is null then t.stripe_event_name end
   );
@@ -136,7 +154,9 @@ select concat_ws(
     (select coalesce(max(m.mapping_id), 0) from ledger.customer_mapping m),
     (select coalesce(max(f.plan_fact_id), 0) from ledger.plan_fact f),
     (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
-    (select coalesce(max(a.arming_id), 0) from ledger.arming a)
+    (select coalesce(max(a.arming_id), 0) from ledger.arming a),
+    (select coalesce(max(p.period_id), 0) from ledger.billing_period p),
+    (select coalesce(max(e.period_event_id), 0) from ledger.period_event e)
 ) as judged_by;
 
 -- name: judged
@@ -177,11 +197,16 @@ cross join lateral (
 ) c
 cross join lateral (
     select
-        max(n.segment_end) as segment_end, coalesce(sum(n.quantity), 0)::bigint as quantity, coalesce(sum(n.events), 0)::bigint as events,
-        min(n.oldest_event_time) as oldest_event_time, max(n.newest_event_time) as newest_event_time
-    from ledger.posting n
-    where n.subject_id = u.subject_id and n.segment_start = u.segment_start and n.to_account = 2
-      and n.batch_id > c.through_batch and n.batch_id <= g.discovered_through
+        min(n.segment_end) as segment_end, coalesce(sum(n.quantity), 0)::bigint as quantity, coalesce(sum(n.events), 0)::bigint as events,
+        -- A posting that was divided stands there with its reversal; the dates are those of the part that was left.
+        min(n.oldest_event_time) filter (where n.segment_end = n.shortest_end) as oldest_event_time,
+        max(n.newest_event_time) filter (where n.segment_end = n.shortest_end) as newest_event_time
+    from (
+        select p.*, min(p.segment_end) over () as shortest_end
+        from ledger.posting p
+        where p.subject_id = u.subject_id and p.segment_start = u.segment_start and p.to_account = 2
+          and p.batch_id > c.through_batch and p.batch_id <= g.discovered_through
+    ) n
 ) p;
 
 -- name: lock_covered
@@ -233,6 +258,15 @@ made as (
     on conflict (subject_id, segment_start, after_batch) do nothing
     returning intent_id, lane_id, subject_id, segment_start, segment_end, quantity, events, stripe_timestamp
 ),
+judged as (
+    -- What goes out to nobody: nothing to send, or too late to be sent.
+    select
+        m.*, u.deadline,
+        case when m.quantity = 0 then 'zero' when u.deadline <= ops.now() then 'expired' end as ended,
+        case when m.quantity = 0 then 4 when u.deadline <= ops.now() then 8 end::smallint as ends_in
+    from made m
+    join ops.uncovered_segment u on u.subject_id = m.subject_id and u.segment_start = m.segment_start
+),
 posted as (
     insert into ledger.posting (
         batch_id, subject_id, segment_start, segment_end, from_account, to_account, quantity, events,
@@ -241,25 +275,25 @@ posted as (
     select
         %(batch_id)s, m.subject_id, m.segment_start, m.segment_end, t.from_account, t.to_account, m.quantity, m.events,
         g.oldest, g.newest, m.intent_id
-    from made m
+    from judged m
     join given g on g.subject_id = m.subject_id and g.segment_start = m.segment_start
-    join (values (2::smallint, 3::smallint, false), (3::smallint, 4::smallint, true)) as t (from_account, to_account, only_zero)
-        on m.quantity = 0 or not t.only_zero
+    cross join lateral (values (2::smallint, 3::smallint), (3::smallint, m.ends_in)) as t (from_account, to_account)
+    where t.to_account is not null
 ),
 settled as (
     insert into ledger.outcome (intent_id, class, final, may_have_arrived, posted, batch_id, recorded_at)
-    select m.intent_id, 'zero', true, false, true, %(batch_id)s, ops.now() from made m where m.quantity = 0
+    select m.intent_id, m.ended, true, false, true, %(batch_id)s, ops.now() from judged m where m.ended is not null
 ),
 opened as (
-    insert into ops.open_intent (intent_id, lane_id, subject_id, hour_start)
-    select m.intent_id, m.lane_id, m.subject_id, date_trunc('hour', m.stripe_timestamp, 'UTC') from made m where m.quantity <> 0
+    insert into ops.open_intent (intent_id, lane_id, subject_id, hour_start, deadline)
+    select m.intent_id, m.lane_id, m.subject_id, date_trunc('hour', m.stripe_timestamp, 'UTC'), m.deadline from judged m where m.ended is null
 ),
 halted as (
     update ops.lane_state s set halted_reason = h.halted_reason, halted_at = ops.now()
     from (
         select m.lane_id, min(g.halted_reason) as halted_reason
-        from made m join given g on g.subject_id = m.subject_id and g.segment_start = m.segment_start
-        where g.halted_reason is not null
+        from judged m join given g on g.subject_id = m.subject_id and g.segment_start = m.segment_start
+        where g.halted_reason is not null and m.ended is null
         group by m.lane_id
     ) h
     where s.lane_id = h.lane_id and s.halted_reason is null
@@ -274,3 +308,128 @@ where u.subject_id = g.subject_id and u.segment_start = g.segment_start;
 
 -- name: insert_batch
 insert into ledger.batch (batch_id, kind, writer, recorded_at) values (%(batch_id)s, %(kind)s, %(writer)s, ops.now());
+
+-- name: judge_intents
+-- The deadlines of what was cut already, after a period's facts changed.
+update ops.open_intent o
+set deadline = d.deadline
+from ledger.intent i
+join ledger.lane l on l.lane_id = i.lane_id
+join ledger.subject s on s.subject_id = i.subject_id
+cross join lateral (select ledger.deadline_at(l.stripe_customer, l.stripe_event_name, s.meter, i.segment_start) as deadline) d
+where i.intent_id = o.intent_id and o.deadline is distinct from d.deadline;
+
+-- name: dividing
+-- Boundaries of periods strictly inside segments that wait to be cut, up to the last cut that was looked through.
+with newest as (select max(c.version) as version from ledger.catalogue_version c)
+select distinct u.subject_id, u.segment_start, c.through_batch, b.boundary
+from ops.uncovered_segment u
+cross join ops.dispatch_progress g
+join ledger.subject s on s.subject_id = u.subject_id
+cross join newest n
+cross join lateral (select coalesce(u.stripe_customer, ledger.stripe_customer_of(s.customer)) as stripe_customer) m
+join ledger.meter_event_name e on e.version = n.version and e.meter = s.meter
+join derived.period p on p.stripe_customer = m.stripe_customer and p.stripe_event_name = e.stripe_event_name
+cross join lateral (values (p.period_start), (p.period_end)) as b (boundary)
+cross join lateral (
+    select coalesce(max(i.through_batch), 0) as through_batch from ledger.intent i
+    where i.subject_id = u.subject_id and i.segment_start = u.segment_start
+) c
+where b.boundary > u.segment_start and b.boundary < u.segment_start + interval '1 hour'
+    and exists (
+        select from ledger.posting q
+        join ledger.batch w on w.batch_id = q.batch_id and w.kind = 'capture'
+        where q.subject_id = u.subject_id and q.segment_start = u.segment_start and q.from_account = 1 and q.to_account = 2
+            and q.segment_end > b.boundary and q.batch_id > c.through_batch and q.batch_id <= g.discovered_through
+            -- Not divided before.
+            and not exists (
+                select from ledger.posting r
+                where r.subject_id = q.subject_id and r.segment_start = q.segment_start and r.batch_id > q.batch_id
+                    and r.from_account = 1 and r.segment_end = q.segment_end and r.events < 0
+            )
+    )
+order by 1, 2, 4;
+
+-- name: split
+-- Whole postings are taken back and posted anew part by part, from the event rows; says what was taken and what was given.
+with edge as (
+    select g.subject_id, g.segment_start, g.after_batch, g.boundary
+    from unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[], %(after_batches)s::bigint[], %(boundaries)s::timestamptz[])
+        as g (subject_id, segment_start, after_batch, boundary)
+),
+whole as (
+    select p.batch_id, p.subject_id, p.segment_start, p.segment_end, sum(p.quantity)::bigint as quantity, sum(p.events)::bigint as events,
+        min(p.oldest_event_time) as oldest, max(p.newest_event_time) as newest
+    from (select distinct e.subject_id, e.segment_start, e.after_batch, min(e.boundary) over (partition by e.subject_id, e.segment_start) as first from edge e) e
+    join ledger.posting p
+        on p.subject_id = e.subject_id and p.segment_start = e.segment_start and p.from_account = 1 and p.to_account = 2
+        and p.batch_id > e.after_batch and p.batch_id <= %(through)s and p.segment_end > e.first
+    join ledger.batch b on b.batch_id = p.batch_id and b.kind = 'capture'
+    group by p.batch_id, p.subject_id, p.segment_start, p.segment_end
+),
+event as materialized (
+    select
+        d.subject_id, w.segment_start, w.segment_end, d.event_time, d.billable_quantity,
+        coalesce((select max(x.boundary) from edge x where x.subject_id = w.subject_id and x.segment_start = w.segment_start
+            and x.boundary <= d.event_time), w.segment_start) as part_start,
+        coalesce((select min(x.boundary) from edge x where x.subject_id = w.subject_id and x.segment_start = w.segment_start
+            and x.boundary > d.event_time), w.segment_end) as part_end
+    from whole w
+    join derived.event_destination d
+        on d.batch_id = w.batch_id and d.subject_id = w.subject_id and d.segment_start = w.segment_start and d.segment_end = w.segment_end
+        and d.to_account = 2
+),
+part as (
+    select e.subject_id, e.part_start, least(e.part_end, e.segment_end) as part_end, sum(e.billable_quantity)::bigint as quantity,
+        count(*) as events, min(e.event_time) as oldest, max(e.event_time) as newest
+    from event e
+    group by e.subject_id, e.part_start, least(e.part_end, e.segment_end)
+),
+posted as (
+    insert into ledger.posting (
+        batch_id, subject_id, segment_start, segment_end, from_account, to_account, quantity, events, oldest_event_time, newest_event_time
+    )
+    select %(batch_id)s, w.subject_id, w.segment_start, w.segment_end, 1, 2, -w.quantity, -w.events, w.oldest, w.newest from whole w
+    union all
+    select %(batch_id)s, p.subject_id, p.part_start, p.part_end, 1, 2, p.quantity, p.events, p.oldest, p.newest from part p
+),
+gone as (
+    -- The next cut finds them again, with the parts.
+    delete from ops.uncovered_segment u using edge e where u.subject_id = e.subject_id and u.segment_start = e.segment_start
+)
+select
+    (select coalesce(sum(w.quantity), 0)::bigint from whole w), (select coalesce(sum(w.events), 0)::bigint from whole w),
+    (select coalesce(sum(p.quantity), 0)::bigint from part p), (select coalesce(sum(p.events), 0)::bigint from part p);
+
+-- name: expiring
+-- Lanes with intents that no call was made for, or whose calls surely did not arrive, and whose deadline has passed.
+select distinct o.lane_id from ops.open_intent o
+where o.deadline <= ops.now() and o.risk_since is null and not o.settling
+order by o.lane_id
+limit %(most)s;
+
+-- name: expire
+-- Under the locks of their lanes. What misses its deadline goes to a person, by a posting.
+with due as (
+    delete from ops.open_intent o
+    where o.lane_id = any(%(lane_ids)s) and o.deadline <= ops.now() and o.risk_since is null and not o.settling
+    returning o.intent_id
+),
+decided as (
+    insert into ledger.outcome (intent_id, class, final, may_have_arrived, message, posted, batch_id, recorded_at)
+    select d.intent_id, 'expired', true, false, 'the deadline passed before it was sent', true, %(batch_id)s, ops.now() from due d
+),
+posted as (
+    insert into ledger.posting (
+        batch_id, subject_id, segment_start, segment_end, from_account, to_account, quantity, events, oldest_event_time, newest_event_time,
+        intent_id
+    )
+    select %(batch_id)s, p.subject_id, p.segment_start, p.segment_end, 3, 8, p.quantity, p.events, p.oldest_event_time, p.newest_event_time,
+        p.intent_id
+    from due d
+    join ledger.intent i on i.intent_id = d.intent_id
+    join ledger.posting p
+        on p.subject_id = i.subject_id and p.segment_start = i.segment_start and p.intent_id = i.intent_id
+        and p.from_account = 2 and p.to_account = 3
+)
+select count(*) from due;

@@ -10,11 +10,11 @@ from (
       and exists (
           select from ops.open_intent o
           where o.lane_id = s.lane_id and not o.settling
-            and (o.risk_since is null or o.risk_since > ops.now() - interval '20 hours')
+            and coalesce(o.deadline > ops.now(), true) and not ops.past_horizon(o.risk_since, o.deadline)
             and not exists (
                 select from ops.open_intent x
                 where x.lane_id = o.lane_id and x.hour_start = o.hour_start
-                  and (x.settling or x.risk_since <= ops.now() - interval '20 hours')
+                  and (x.settling or ops.past_horizon(x.risk_since, x.deadline))
             )
             and not exists (
                 select from ledger.subject j
@@ -41,18 +41,19 @@ select
     i.body_sha256,
     o.risk_since is not null as earlier_may_have_arrived,
     (select count(*) from ledger.outcome r where r.intent_id = o.intent_id and r.http_status >= 500) as server_errors,
-    s.failures
+    s.failures,
+    o.deadline is not null as has_deadline
 from unnest(%(lane_ids)s::bigint[], %(epochs)s::bigint[]) as h (lane_id, epoch)
 join ops.lane_state s on s.lane_id = h.lane_id
 cross join lateral (
-    select c.intent_id, c.risk_since
+    select c.intent_id, c.risk_since, c.deadline
     from ops.open_intent c
     where c.lane_id = h.lane_id and not c.settling
-      and (c.risk_since is null or c.risk_since > ops.now() - interval '20 hours')
+      and coalesce(c.deadline > ops.now(), true) and not ops.past_horizon(c.risk_since, c.deadline)
       and not exists (
           select from ops.open_intent x
           where x.lane_id = c.lane_id and x.hour_start = c.hour_start
-            and (x.settling or x.risk_since <= ops.now() - interval '20 hours')
+            and (x.settling or ops.past_horizon(x.risk_since, x.deadline))
       )
       and not exists (
           select from ledger.subject j
@@ -168,14 +169,26 @@ with paused as (
     ) x where x.action = 'disarm'
 )
 select
-    count(*) filter (where not o.settling and (o.risk_since is null or o.risk_since > ops.now() - interval '20 hours') and not exists (
+    count(*) filter (where not o.settling and coalesce(o.deadline > ops.now(), true) and not ops.past_horizon(o.risk_since, o.deadline) and not exists (
         select from ops.open_intent x
         where x.lane_id = o.lane_id and x.hour_start = o.hour_start
-          and (x.settling or x.risk_since <= ops.now() - interval '20 hours')
+          and (x.settling or ops.past_horizon(x.risk_since, x.deadline))
     )) as to_send,
-    count(*) filter (where o.settling or o.risk_since <= ops.now() - interval '20 hours') as to_settle,
-    floor(extract(epoch from min(o.risk_since)) * 1000)::bigint as oldest_risk_ms
+    count(*) filter (where o.settling or ops.past_horizon(o.risk_since, o.deadline)) as to_settle,
+    floor(extract(epoch from min(least(o.risk_since + interval '20 hours', o.deadline))
+        filter (where not o.settling and least(o.risk_since + interval '20 hours', o.deadline) > ops.now())) * 1000)::bigint as next_horizon_ms
 from ops.open_intent o
 join ops.lane_state s on s.lane_id = o.lane_id and s.halted_reason is null
 join ledger.subject j on j.subject_id = o.subject_id
 where j.customer not in (select p.customer from paused p);
+
+-- name: may_send
+-- Asked right before the call, within the lease: still this holder's, and the deadline still ahead, as the facts say now.
+select s.epoch = %(epoch)s and coalesce(
+    ledger.deadline_at(l.stripe_customer, l.stripe_event_name, j.meter, i.segment_start) > ops.now(), true
+)
+from ops.lane_state s
+join ledger.lane l on l.lane_id = s.lane_id
+join ledger.intent i on i.intent_id = %(intent_id)s
+join ledger.subject j on j.subject_id = i.subject_id
+where s.lane_id = %(lane_id)s;

@@ -17,7 +17,7 @@ select
 from (
     select distinct on (x.lane_id, x.hour_start) x.lane_id, x.hour_start, x.subject_id
     from ops.open_intent x
-    where x.settling or x.risk_since <= ops.now() - interval '20 hours'
+    where x.settling or ops.past_horizon(x.risk_since, x.deadline)
     order by x.lane_id, x.hour_start, x.intent_id
 ) o
 join ops.lane_state s on s.lane_id = o.lane_id and s.halted_reason is null

@@ -5,7 +5,7 @@ comment on schema derived is 'What schema finance and the proof are computed fro
 
 -- A meter as its newest catalogue version has it. Unit, scale and aggregation never change.
 create view derived.meter as
-select distinct on (m.meter) m.meter, m.unit, m.scale::integer as scale, m.aggregation, m.roll_up_seconds, m.horizon_seconds, v.summary_settle_seconds
+select distinct on (m.meter) m.meter, m.unit, m.scale::integer as scale, m.aggregation, m.roll_up_seconds, m.horizon_seconds, m.close_margin_seconds, v.summary_settle_seconds
 from ledger.meter_version m
 join ledger.catalogue_version v on v.version = m.version
 order by m.meter, m.version desc;
@@ -51,7 +51,9 @@ with moved as (
     select
         p.intent_id,
         sum(case when p.to_account = 3 then p.quantity when p.from_account = 3 then -p.quantity else 0 end) as in_flight,
-        sum(case when p.to_account = 4 then p.quantity when p.from_account = 4 then -p.quantity else 0 end) as acknowledged,
+        -- What an invoice took up, or left out, was acknowledged all the same.
+        sum(case when p.to_account = 4 then p.quantity when p.from_account = 4 and p.to_account not in (5, 6) then -p.quantity else 0 end)
+            as acknowledged,
         sum(case when p.to_account = 7 then p.quantity when p.from_account = 7 then -p.quantity else 0 end) as rejected
     from ledger.posting p
     where p.intent_id is not null
@@ -197,3 +199,46 @@ create view derived.source_offset as
 select s.source_partition, max(s.next_offset) as next_offset
 from ledger.source_batch s
 group by s.source_partition;
+
+-- Where each event's quantity was posted first: on time to unsent, late to in_review, unless the late policy or the deadline said else.
+create view derived.event_destination as
+select
+    e.identity, e.subject_id, e.batch_id, e.segment_start, e.segment_end, e.event_time, e.billable_quantity, e.late, e.source,
+    coalesce(d.to_account::integer, case when e.late then 8 else 2 end) as to_account, d.why
+from ledger.event e
+left join ledger.diverted_event d on d.identity = e.identity;
+
+-- Billing periods as they stand: of several facts about one the newest, and what became of it.
+create view derived.period as
+select
+    p.period_id, p.subscription_item_id, p.subscription_id, p.stripe_customer, p.price_id, p.stripe_event_name, p.plan, p.currency,
+    p.period_start, p.period_end,
+    coalesce(e.status, 'open') as status, i.invoice_id, coalesce(e.why, '') as why, e.recorded_at as changed_at,
+    coalesce(d.deadline, p.period_end + (
+        select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
+    ) * interval '1 s') as finalizes_at,
+    coalesce(d.deadline_basis, 'grace') as deadline_basis
+from ledger.billing_period p
+left join lateral (
+    select x.status, x.why, x.recorded_at from ledger.period_event x
+    where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start
+    order by x.period_event_id desc
+    limit 1
+) e on true
+left join lateral (
+    select x.invoice_id from ledger.period_event x
+    where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start and x.invoice_id is not null
+    order by x.period_event_id desc
+    limit 1
+) i on true
+left join lateral (
+    select x.deadline, x.deadline_basis from ledger.period_event x
+    where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start and x.deadline is not null
+    order by x.period_event_id desc
+    limit 1
+) d on true
+where p.period_end > p.period_start
+    and not exists (
+        select from ledger.billing_period n
+        where n.subscription_item_id = p.subscription_item_id and n.period_start = p.period_start and n.period_id > p.period_id
+    );

@@ -2,7 +2,7 @@
 -- Which intents carried an event. What a reading of Stripe found missing went back to unsent and out again with a later one.
 create view derived.event_intent as
 select e.identity, e.source, e.id, i.intent_id, i.lane_id, i.identifier, i.quantity, i.events, i.stripe_timestamp, i.recorded_at
-from ledger.event e
+from (select v.*, d.to_account from ledger.event v join derived.event_destination d on d.identity = v.identity) e
 cross join lateral (
     with recursive chain as (
         select i.intent_id
@@ -22,7 +22,7 @@ cross join lateral (
     select c.intent_id from chain c
 ) k
 join ledger.intent i on i.intent_id = k.intent_id
-where not e.late;
+where e.to_account = 2;
 
 create view derived.event_journey as
 select
@@ -51,9 +51,10 @@ join derived.subject h on h.subject_id = e.subject_id
 union all
 select
     e.identity, e.source, e.id, 40, 'posted', b.recorded_at,
-    format('usage to %s; segment %s to %s', case when h.shadow then 'shadow' when e.late then 'in_review' else 'unsent' end,
+    format('usage to %s%s; segment %s to %s', case when h.shadow then 'shadow' else a.name end, ' (' || e.why || ')',
         to_char(e.segment_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), to_char(e.segment_end at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
-from ledger.event e
+from (select v.*, d.to_account, d.why from ledger.event v join derived.event_destination d on d.identity = v.identity) e
+join ledger.account a on a.account_id = e.to_account
 join ledger.batch b on b.batch_id = e.batch_id
 cross join lateral (
     select exists (
@@ -90,7 +91,7 @@ join lateral (
         from ledger.intent i
         join ledger.posting p on p.intent_id = i.intent_id and p.subject_id = i.subject_id and p.segment_start = i.segment_start
         where i.lane_id = c.lane_id and i.stripe_timestamp >= s.hour_start and i.stripe_timestamp < s.hour_start + interval '1 hour'
-            and 4 in (p.from_account, p.to_account)
+            and 4 in (p.from_account, p.to_account) and p.to_account not in (5, 6)
     ) as acknowledged
     from ops.stripe_summary s
     where s.lane_id = c.lane_id and s.hour_start = date_trunc('hour', c.stripe_timestamp, 'UTC')

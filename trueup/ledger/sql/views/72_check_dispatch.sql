@@ -7,9 +7,9 @@ with outcomes as (
         count(*) filter (where o.final) as finals,
         count(*) filter (
             -- What an outcome may be: only these end an intent, and only under the lease that was in force.
-            where (o.final and (o.class not in ('ack', 'ack_duplicate', 'reject', 'zero', 'settled') or not o.posted or o.batch_id is null))
-                or (not o.final and o.posted and o.class in ('ack', 'ack_duplicate', 'reject', 'zero', 'settled'))
-                or (o.attempt_id is null) <> (o.class in ('zero', 'settled'))
+            where (o.final and (o.class not in ('ack', 'ack_duplicate', 'reject', 'zero', 'settled', 'expired') or not o.posted or o.batch_id is null))
+                or (not o.final and o.posted and o.class in ('ack', 'ack_duplicate', 'reject', 'zero', 'settled', 'expired'))
+                or (o.attempt_id is null) <> (o.class in ('zero', 'settled', 'expired'))
                 or (o.attempt_id is not null and a.intent_id is distinct from o.intent_id)
         ) as impossible,
         max(o.batch_id) filter (where o.final) as final_batch_id,
@@ -31,6 +31,7 @@ with outcomes as (
         sum(p.quantity) as quantity,
         bool_or(p.to_account = 4) as acknowledged,
         bool_or(p.to_account = 7) as rejected,
+        bool_or(p.to_account = 8) as in_review,
         bool_or(p.to_account not in (4, 7)) as elsewhere
     from ledger.posting p
     where p.from_account = 3
@@ -50,7 +51,9 @@ with outcomes as (
         or (o.finals = 1 and i.quantity <> 0 and coalesce(l.quantity, 0) <> i.quantity)
         or coalesce(l.first_batch_id <> o.final_batch_id or l.last_batch_id <> o.final_batch_id, false)
         or (o.final_class in ('ack', 'ack_duplicate') and (l.rejected or l.elsewhere))
-        or (o.final_class = 'reject' and (l.acknowledged or l.elsewhere)) as wrong
+        or (o.final_class = 'reject' and (l.acknowledged or l.elsewhere))
+        or coalesce(l.in_review <> (o.final_class = 'expired'), false)
+        or (o.final_class = 'expired' and (l.acknowledged or l.rejected)) as wrong
     from ledger.intent i
     left join outcomes o on o.intent_id = i.intent_id
     left join attempts a on a.intent_id = i.intent_id
@@ -103,6 +106,61 @@ from attempts a
 join ledger.intent i on i.intent_id = a.intent_id
 join derived.subject s on s.subject_id = i.subject_id
 left join derived.meter m on m.meter = s.meter;
+
+-- What a deadline allows: no call once it had passed, by what was known of the period then; and nothing left lying behind it.
+create view derived.check_nothing_past_deadline as
+with called as (
+    select a.attempt_id, d.period_known, a.started_at >= d.deadline as too_late
+    from ledger.attempt a
+    join ledger.intent i on i.intent_id = a.intent_id
+    join ledger.lane l on l.lane_id = i.lane_id
+    join ledger.subject s on s.subject_id = i.subject_id
+    left join derived.meter m on m.meter = s.meter
+    cross join lateral (
+        -- As it was known when the call was made.
+        select
+            count(*) > 0 as period_known,
+            min(coalesce(e.deadline, p.period_end + (
+                select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
+            ) * interval '1 s') - coalesce(m.close_margin_seconds, 600) * interval '1 s') as deadline
+        from ledger.billing_period p
+        left join lateral (
+            select x.deadline from ledger.period_event x
+            where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start
+                and x.deadline is not null and x.recorded_at <= a.started_at
+            order by x.period_event_id desc
+            limit 1
+        ) e on true
+        where p.stripe_customer = l.stripe_customer and p.stripe_event_name = l.stripe_event_name
+            and p.period_start <= i.segment_start and p.period_end > i.segment_start and p.recorded_at <= a.started_at
+            and not exists (
+                select from ledger.billing_period n
+                where n.subscription_item_id = p.subscription_item_id and n.period_start = p.period_start
+                    and n.period_id > p.period_id and n.recorded_at <= a.started_at
+            )
+    ) d
+), judged as (
+    select c.too_late as violated, null::timestamptz as waits_since from called c where c.period_known
+    union all
+    select false, case when u.deadline <= ops.now() then u.deadline end from ops.uncovered_segment u where u.deadline is not null
+    union all
+    select false, case when o.deadline <= ops.now() then o.deadline end
+    from ops.open_intent o
+    where o.deadline is not null
+)
+select
+    'nothing_past_deadline' as check_name,
+    count(*) as evaluated,
+    count(*) filter (where j.violated) as violations,
+    0::bigint as stale,
+    count(*) filter (where j.waits_since is not null) as pending,
+    min(j.waits_since) as oldest_pending_at,
+    -- What was never called is moved at once; what may have arrived is read twice after Stripe has settled.
+    14400::bigint as pending_limit_seconds,
+    (select max(a.started_at) from ledger.attempt a) as basis_as_of,
+    exists (select from called c where c.period_known) as required,
+    'No call was made for a period once its deadline had passed, as it was known then; and what misses its deadline is moved to in_review, settled by reading, or pages.' as meaning
+from judged j;
 
 create view derived.check_hours_equal_summaries as
 with hour as (

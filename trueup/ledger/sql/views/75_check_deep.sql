@@ -1,47 +1,36 @@
 -- Deep checks: the books made again from what they rest on.
 
 create view derived.check_totals_rebuilt_from_events as
-with rebuilt as (
+with shadowed as (
+    -- Usage from before billing began: late or not, it is only looked at.
+    select distinct p.batch_id, p.subject_id, p.segment_start
+    from ledger.posting p
+    where p.from_account = 1 and p.to_account = 12
+), rebuilt as (
     select
         e.batch_id,
         e.subject_id,
         e.segment_start,
         e.segment_end,
+        case when s.batch_id is not null then 12 else e.to_account end as to_account,
         sum(e.billable_quantity) as quantity,
-        count(*) as events,
-        sum(e.billable_quantity) filter (where e.late) as late_quantity,
-        count(*) filter (where e.late) as late_events
-    from ledger.event e
-    group by e.batch_id, e.subject_id, e.segment_start, e.segment_end
+        count(*) as events
+    from derived.event_destination e
+    left join shadowed s on s.batch_id = e.batch_id and s.subject_id = e.subject_id and s.segment_start = e.segment_start
+    group by e.batch_id, e.subject_id, e.segment_start, e.segment_end, case when s.batch_id is not null then 12 else e.to_account end
 ), posted as (
-    select
-        p.batch_id,
-        p.subject_id,
-        p.segment_start,
-        p.segment_end,
-        sum(p.quantity) as quantity,
-        sum(p.events) as events,
-        sum(p.quantity) filter (where p.to_account = 8) as late_quantity,
-        sum(p.events) filter (where p.to_account = 8) as late_events,
-        -- Usage from before billing began: late or not, it is only looked at.
-        bool_or(p.to_account = 12) as shadow,
-        bool_or(p.to_account not in (2, 8, 12)) as astray
+    select p.batch_id, p.subject_id, p.segment_start, p.segment_end, p.to_account, sum(p.quantity) as quantity, sum(p.events) as events
     from ledger.posting p
-    where p.from_account = 1
-    group by p.batch_id, p.subject_id, p.segment_start, p.segment_end
+    left join ledger.batch b on b.batch_id = p.batch_id
+    -- A division takes away and gives again; its sums are looked at by hour.
+    where p.from_account = 1 and b.kind is distinct from 'split'
+    group by p.batch_id, p.subject_id, p.segment_start, p.segment_end, p.to_account
 )
 select
     'totals_rebuilt_from_events' as check_name,
     count(*) as evaluated,
     count(*) filter (
-        where r.batch_id is null
-            or p.batch_id is null
-            or r.quantity <> p.quantity
-            or r.events <> p.events
-            or p.astray
-            or (not p.shadow and (
-                coalesce(r.late_quantity, 0) <> coalesce(p.late_quantity, 0) or r.late_events <> coalesce(p.late_events, 0)
-            ))
+        where r.batch_id is null or p.batch_id is null or r.quantity <> p.quantity or r.events <> p.events or p.to_account not in (2, 8, 10, 12)
     ) as violations,
     0::bigint as stale,
     0::bigint as pending,
@@ -49,10 +38,11 @@ select
     null::bigint as pending_limit_seconds,
     (select max(b.recorded_at) from ledger.batch b) as basis_as_of,
     exists (select from ledger.source_batch s where s.accepted_events > 0) as required,
-    'Adding up the event rows of each batch and segment gives what was posted for them, on time and late.' as meaning
+    'Adding up the event rows of each batch, segment and destination gives what was posted for them.' as meaning
 from rebuilt r
 full join posted p
-    on p.batch_id = r.batch_id and p.subject_id = r.subject_id and p.segment_start = r.segment_start and p.segment_end = r.segment_end;
+    on p.batch_id = r.batch_id and p.subject_id = r.subject_id and p.segment_start = r.segment_start and p.segment_end = r.segment_end
+    and p.to_account = r.to_account;
 
 create view derived.check_postings_rebuilt_digest as
 with shadowed as (
@@ -63,7 +53,10 @@ with shadowed as (
     -- What each intent took, from the postings it covers.
     select
         i.intent_id, i.batch_id, i.subject_id, i.segment_start, i.segment_end,
-        sum(p.quantity) as quantity, sum(p.events) as events, min(p.oldest_event_time) as oldest, max(p.newest_event_time) as newest
+        sum(p.quantity) as quantity, sum(p.events) as events,
+        -- Of a posting that was divided, only the part that was left dates the intent.
+        min(p.oldest_event_time) filter (where p.segment_end = i.segment_end) as oldest,
+        max(p.newest_event_time) filter (where p.segment_end = i.segment_end) as newest
     from ledger.intent i
     join ledger.posting p
         on p.subject_id = i.subject_id and p.segment_start = i.segment_start and p.to_account = 2
@@ -74,19 +67,20 @@ with shadowed as (
 ) as (
     select
         e.batch_id, e.subject_id, e.segment_start, e.segment_end, 1,
-        case when s.batch_id is not null then 12 when e.late then 8 else 2 end,
+        case when s.batch_id is not null then 12 else e.to_account end,
         sum(e.billable_quantity), count(*), min(e.event_time), max(e.event_time), null::bigint
-    from ledger.event e
+    from derived.event_destination e
     left join shadowed s on s.batch_id = e.batch_id and s.subject_id = e.subject_id and s.segment_start = e.segment_start
-    group by e.batch_id, e.subject_id, e.segment_start, e.segment_end,
-        case when s.batch_id is not null then 12 when e.late then 8 else 2 end
+    group by e.batch_id, e.subject_id, e.segment_start, e.segment_end, case when s.batch_id is not null then 12 else e.to_account end
     union all
     select c.batch_id, c.subject_id, c.segment_start, c.segment_end, 2, 3, c.quantity, c.events, c.oldest, c.newest, c.intent_id
     from cut c
     union all
     select
         o.batch_id, c.subject_id, c.segment_start, c.segment_end, 3,
-        case when o.class = 'reject' then 7 when o.class = 'settled' and not o.may_have_arrived then 2 else 4 end,
+        case
+            when o.class = 'reject' then 7 when o.class = 'expired' then 8 when o.class = 'settled' and not o.may_have_arrived then 2 else 4
+        end,
         c.quantity, c.events, c.oldest, c.newest, c.intent_id
     from ledger.outcome o
     join cut c on c.intent_id = o.intent_id
@@ -110,6 +104,8 @@ with shadowed as (
                 p.to_account, p.quantity, p.events, extract(epoch from p.oldest_event_time), extract(epoch from p.newest_event_time),
                 p.intent_id) as line
         from ledger.posting p
+        left join ledger.batch b on b.batch_id = p.batch_id
+        where b.kind is distinct from 'split'
     ) x
     group by x.batch_id
 )

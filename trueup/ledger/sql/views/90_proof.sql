@@ -19,17 +19,19 @@ with measured as (
     union all
     select 9, false, c.* from derived.check_nothing_past_horizon c
     union all
-    select 10, false, c.* from derived.check_hours_equal_summaries c
+    select 10, false, c.* from derived.check_nothing_past_deadline c
     union all
-    select 11, false, c.* from derived.check_append_only_guards c
+    select 11, false, c.* from derived.check_hours_equal_summaries c
     union all
-    select 12, false, c.* from derived.check_roles_and_grants c
+    select 12, false, c.* from derived.check_append_only_guards c
     union all
-    select 13, false, c.* from derived.check_chain_sealed c
+    select 13, false, c.* from derived.check_roles_and_grants c
     union all
-    select 14, true, c.* from derived.check_totals_rebuilt_from_events c
+    select 14, false, c.* from derived.check_chain_sealed c
     union all
-    select 15, true, c.* from derived.check_postings_rebuilt_digest c
+    select 15, true, c.* from derived.check_totals_rebuilt_from_events c
+    union all
+    select 16, true, c.* from derived.check_postings_rebuilt_digest c
 )
 select
     m.check_name,

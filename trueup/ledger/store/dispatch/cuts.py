@@ -85,6 +85,7 @@ def judge(connection: psycopg.Connection) -> None:
             return
         row = connection.execute(_sql("judging")).fetchone()
         _judge(connection, everything=True)
+        connection.execute(_sql("judge_intents"))
         connection.execute(_sql("judged"), {"judged_by": row[0] if row else ""})
 
 
@@ -92,6 +93,34 @@ def judge_waiting(connection: psycopg.Connection) -> None:
     """Judge what waits once more: numbers of mappings are given before they are committed, so `judge` may have come too early."""
     with connection.transaction():
         _judge(connection, everything=False)
+
+
+def split(connection: psycopg.Connection, writer: str) -> int:
+    """Divide, from their event rows, waiting postings that a boundary learnt later runs through; says how many segments.
+
+    The next cut finds the parts. Nothing happens when another cutter looked through a newer cut meanwhile.
+    """
+    found = connection.execute(_sql("dividing")).fetchall()
+    if not found:
+        return 0
+    with connection.transaction():
+        connection.execute(_sql("read_committed"))
+        barrier.share(connection)
+        row = connection.execute(_sql("lock_progress")).fetchone()
+        if row is None or connection.execute(_sql("dividing")).fetchall() != found:
+            return 0
+        batch_id = barrier.next_batch(connection)
+        connection.execute(_sql("insert_batch"), {"batch_id": batch_id, "kind": "split", "writer": writer})
+        given = {
+            "subject_ids": [item[0] for item in found],
+            "segment_starts": [item[1] for item in found],
+            "after_batches": [item[2] for item in found],
+            "boundaries": [item[3] for item in found],
+        }
+        sums = connection.execute(_sql("split"), given | {"through": row[0], "batch_id": batch_id}).fetchone()
+        if sums is None or sums[0] != sums[2] or sums[1] != sums[3]:
+            raise Broken(f"dividing postings did not keep their sums: {sums}")
+    return len({(item[0], item[1]) for item in found})
 
 
 def coverages(connection: psycopg.Connection, most: int, due_by_ms: int | None = None) -> list[Coverage]:

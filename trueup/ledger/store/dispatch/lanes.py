@@ -29,7 +29,7 @@ class Work:
 
     to_send: int
     to_settle: int
-    oldest_risk_ms: int | None
+    next_horizon_ms: int | None  # the next date from which something may not be sent again
 
 
 def claim(connection: psycopg.Connection, holder: str, *, lease_seconds: float, most: int, key_of: KeyOf) -> list[Call]:
@@ -63,6 +63,27 @@ def work(connection: psycopg.Connection) -> Work:
     """What is left to send and to settle, lanes that are halted and customers that are paused apart."""
     with connection.cursor(row_factory=class_row(Work)) as cursor:
         return cursor.execute(_sql("work")).fetchone() or Work(0, 0, None)
+
+
+def may_send(connection: psycopg.Connection, pick: Pick) -> bool:
+    """Whether a call may still be made: under the lease it was picked under, and before its deadline as it is known now."""
+    given = {"lane_id": pick.lane_id, "epoch": pick.epoch, "intent_id": pick.intent_id}
+    row = connection.execute(_sql("may_send"), given).fetchone()
+    return row is not None and bool(row[0])
+
+
+def expire(connection: psycopg.Connection, writer: str, most: int = 200) -> int:
+    """Give a person what missed its deadline before any call for it may have arrived; says how many intents."""
+    lane_ids = [int(row[0]) for row in connection.execute(_sql_cut("expiring"), {"most": most})]
+    if not lane_ids:
+        return 0
+    with connection.transaction():
+        # Whoever is about to write an attempt holds its lane; under the lock either the attempt stands there, or there is none.
+        connection.execute(_sql("lock_lanes"), {"lane_ids": lane_ids})
+        batch_id = barrier.next_batch(connection)
+        connection.execute(_sql_cut("insert_batch"), {"batch_id": batch_id, "kind": "outcome", "writer": writer})
+        row = connection.execute(_sql_cut("expire"), {"lane_ids": lane_ids, "batch_id": batch_id}).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def free(connection: psycopg.Connection, lane_id: int, epoch: int) -> None:
