@@ -27,6 +27,7 @@ class Call:
     argument: str = ""
     wished_id: str | None = None
     rejects: bool = False
+    expand: frozenset[str] = frozenset()
 
     @property
     def now(self) -> int:
@@ -65,6 +66,7 @@ class Route:
     endpoint: Endpoint
     accepts: frozenset[str] = frozenset()
     requires: tuple[str, ...] = ()
+    expands: frozenset[str] = frozenset()
 
 
 def object_id(prefix: str) -> str:

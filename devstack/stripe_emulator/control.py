@@ -28,7 +28,11 @@ _DOORS: dict[str, tuple[str, str, Callable[[Call], Answer]]] = {
 # What only a door may choose: a signing secret that is known beforehand, and thin events instead of snapshots.
 _ONLY_BY_DOOR = ("payload", "secret")
 
-_SHOWN: dict[str, Callable[[Object], Object]] = {"subscription": subscriptions.shown, "webhook_endpoint": webhook_endpoints.shown}
+_SHOWN: dict[str, Callable[[Object], Object]] = {
+    "price": prices.shown_price,
+    "subscription": subscriptions.shown,
+    "webhook_endpoint": webhook_endpoints.shown,
+}
 
 
 class Refused(Exception):

@@ -243,10 +243,13 @@ class Pipeline:
 
     def _execute(self, attempt: _Attempt) -> Reply:
         """Do the work, write it down together with the answer, and only then answer."""
-        parameters = _parameters(attempt.route, attempt.tree)
+        route, tree = attempt.route, dict(attempt.tree)
+        expand = _expansions(route, tree)
+        tree.pop("expand", None)
+        parameters = Parameters(tree, accepts=route.accepts, requires=route.requires)
         self.catch_up()
-        call = Call(self.state, self.clock.now_ms(), parameters, attempt.argument, rejects=attempt.kind == "reject")
-        answer = attempt.route.endpoint(call)
+        call = Call(self.state, self.clock.now_ms(), parameters, attempt.argument, rejects=attempt.kind == "reject", expand=expand)
+        answer = route.endpoint(call)
         reply = _failure() if attempt.kind == "500_after" else Reply(200, json.dumps(answer.body))
         records = list(answer.records)
         if attempt.fault is not None and attempt.kind != "delay":
@@ -298,9 +301,11 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _parameters(route: Route, tree: dict[str, Any]) -> Parameters:
-    expansions = tree.get("expand")
-    if expansions is not None:
-        first = next(iter(expansions.values()), "") if isinstance(expansions, dict) else expansions
-        raise errors.StripeError(f"This property cannot be expanded ({first}).", parameter="expand")
-    return Parameters(tree, accepts=route.accepts, requires=route.requires)
+def _expansions(route: Route, tree: dict[str, Any]) -> frozenset[str]:
+    """Give what is to be shown in full, or refuse what can't be."""
+    wished = tree.get("expand", {})
+    names = list(wished.values()) if isinstance(wished, dict) else [wished]
+    for name in names:
+        if not isinstance(name, str) or name not in route.expands:
+            raise errors.StripeError(f"This property cannot be expanded ({name}).", parameter="expand")
+    return frozenset(names)

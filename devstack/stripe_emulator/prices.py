@@ -1,12 +1,14 @@
-"""Products and prices: recurring, metered, so much per unit."""
+"""Products and prices: so much per unit, per package, or by tiers; recurring ones may be metered."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
 
 from devstack.stripe_emulator import errors
 from devstack.stripe_emulator.books import plain
 from devstack.stripe_emulator.call import Answer, Call, Route, object_id, stored
+from devstack.stripe_emulator.events import occurred
 from devstack.stripe_emulator.forms import Parameters
 from devstack.stripe_emulator.journal import Record
 from devstack.stripe_emulator.lists import PAGING, page
@@ -14,6 +16,7 @@ from devstack.stripe_emulator.state import Object
 
 _INTERVALS = ("day", "month", "week", "year")
 _MOST_DECIMALS = 12
+_TIER_PARAMETERS = ("flat_amount", "flat_amount_decimal", "unit_amount", "unit_amount_decimal")
 
 
 def create_product(call: Call) -> Answer:
@@ -69,7 +72,8 @@ def list_products(call: Call) -> Answer:
 def create_price(call: Call) -> Answer:
     """Make a price."""
     parameters = call.parameters
-    unit_amount, unit_amount_decimal = _unit_amounts(parameters)
+    scheme, tiers, transform = _scheme(parameters)
+    unit_amount, unit_amount_decimal = (None, None) if tiers else amounts(parameters, "unit_amount", needed=True)
     lookup_key = parameters.text("lookup_key", at_most=200)
     if lookup_key is not None and any(price["lookup_key"] == lookup_key for price in call.state.newest_first("price")):
         raise errors.StripeError(f"A price already uses the lookup key {lookup_key}.", parameter="lookup_key")
@@ -79,7 +83,7 @@ def create_price(call: Call) -> Answer:
         "id": call.new_id("price"),
         "object": "price",
         "active": parameters.boolean("active") is not False,
-        "billing_scheme": "per_unit",
+        "billing_scheme": scheme,
         "created": call.now,
         "currency": parameters.needed_text("currency", at_most=3).lower(),
         "custom_unit_amount": None,
@@ -90,27 +94,72 @@ def create_price(call: Call) -> Answer:
         "product": product,
         "recurring": recurring,
         "tax_behavior": "unspecified",
-        "tiers_mode": None,
-        "transform_quantity": None,
+        "tiers": tiers,
+        "tiers_mode": parameters.choice("tiers_mode", ("graduated", "volume")),
+        "transform_quantity": transform,
         "type": "one_time" if recurring is None else "recurring",
         "unit_amount": unit_amount,
         "unit_amount_decimal": unit_amount_decimal,
     }
-    return Answer(made, [*records, *stored("price", made)])
+    happened = occurred(call.state, "price.created", shown_price(made), call.now_ms)
+    return Answer(shown_price(made, call.expand), [*records, *stored("price", made), *happened])
 
 
-def _unit_amounts(parameters: Parameters) -> tuple[int | None, str]:
-    """Give the amount as an integer, where it is one, and as a decimal text."""
-    whole, exact = parameters.integer("unit_amount"), parameters.decimal("unit_amount_decimal")
+def shown_price(price: Object, expand: Collection[str] = (), prefix: str = "") -> Object:
+    """Give a price as Stripe shows it: its tiers only to those who ask for them."""
+    return price if prefix + "tiers" in expand else {name: value for name, value in price.items() if name != "tiers"}
+
+
+def amounts(parameters: Parameters, name: str, *, needed: bool) -> tuple[int | None, str | None]:
+    """Give an amount as an integer, where it is one, and as a decimal text; both None where it was left out."""
+    whole, exact = parameters.integer(name), parameters.decimal(f"{name}_decimal")
     if whole is not None and exact is not None:
-        raise errors.StripeError("You may only specify one of these parameters: unit_amount, unit_amount_decimal.")
+        raise errors.StripeError(f"You may only specify one of these parameters: {name}, {name}_decimal.")
     amount = Decimal(whole) if whole is not None else exact
     if amount is None:
-        raise errors.missing_parameter("unit_amount")
+        if needed:
+            raise errors.missing_parameter(name)
+        return None, None
     text = plain(amount)
     if amount < 0 or len(text.partition(".")[2]) > _MOST_DECIMALS:
         raise errors.StripeError(f"Invalid decimal: {text}; must be at least 0 with at most {_MOST_DECIMALS} decimal places.")
     return (int(amount) if "." not in text else None), text
+
+
+def _scheme(parameters: Parameters) -> tuple[str, list[Object] | None, Object | None]:
+    """Read how quantities are priced: the scheme, its tiers, and the division into packages."""
+    scheme = parameters.choice("billing_scheme", ("per_unit", "tiered")) or "per_unit"
+    tiers = [_tier(tier) for tier in parameters.children("tiers", accepts=_TIER_PARAMETERS, requires=("up_to",))]
+    transform = parameters.child("transform_quantity", accepts=(), requires=("divide_by", "round"))
+    if (scheme == "tiered") != bool(tiers) or bool(tiers) != ("tiers_mode" in parameters):
+        raise errors.StripeError("`billing_scheme=tiered`, `tiers` and `tiers_mode` must be given together.", parameter="tiers")
+    if tiers and ("unit_amount" in parameters or "unit_amount_decimal" in parameters or transform is not None):
+        raise errors.StripeError("A tiered price has neither `unit_amount` nor `transform_quantity`.", parameter="tiers")
+    bounds = [tier["up_to"] for tier in tiers]
+    if tiers and (bounds[-1] is not None or None in bounds[:-1] or bounds[:-1] != sorted(set(bounds[:-1])) or 0 in bounds):
+        raise errors.StripeError("Tiers must be ascending, and the last one must have `up_to=inf`.", parameter="tiers")
+    if transform is None:
+        return scheme, tiers or None, None
+    divide_by = transform.needed_integer("divide_by")
+    if divide_by < 1:
+        raise errors.StripeError("Invalid positive integer", parameter="transform_quantity[divide_by]")
+    return scheme, None, {"divide_by": divide_by, "round": transform.choice("round", ("down", "up"))}
+
+
+def _tier(tier: Parameters) -> Object:
+    """Read one tier; it has an amount per unit, a flat one, or both."""
+    up_to = None if tier.text("up_to") == "inf" else tier.needed_integer("up_to")
+    unit_amount, unit_amount_decimal = amounts(tier, "unit_amount", needed=False)
+    flat_amount, flat_amount_decimal = amounts(tier, "flat_amount", needed=False)
+    if unit_amount_decimal is None and flat_amount_decimal is None:
+        raise errors.StripeError("Each tier must have at least one of `unit_amount` and `flat_amount`.", parameter="tiers")
+    return {
+        "flat_amount": flat_amount,
+        "flat_amount_decimal": flat_amount_decimal,
+        "unit_amount": unit_amount,
+        "unit_amount_decimal": unit_amount_decimal,
+        "up_to": up_to,
+    }
 
 
 def _recurring(call: Call) -> Object | None:
@@ -155,7 +204,7 @@ def _product_of(call: Call) -> tuple[str, list[Record]]:
 
 def retrieve_price(call: Call) -> Answer:
     """Show a price."""
-    return Answer(call.needed("price"))
+    return Answer(shown_price(call.needed("price"), call.expand))
 
 
 def list_prices(call: Call) -> Answer:
@@ -166,7 +215,7 @@ def list_prices(call: Call) -> Answer:
     recurring = parameters.child("recurring", accepts=("interval", "meter", "usage_type"))
     wished = {} if recurring is None else {name: recurring.text(name) for name in ("interval", "meter", "usage_type") if name in recurring}
     chosen = [
-        price
+        shown_price(price, call.expand, "data.")
         for price in call.state.newest_first("price")
         if active in (None, price["active"])
         and product in (None, price["product"])
@@ -179,14 +228,15 @@ def list_prices(call: Call) -> Answer:
 
 
 _PRICE_PARAMETERS = frozenset(
-    {"active", "lookup_key", "metadata", "nickname", "product", "product_data", "recurring", "unit_amount", "unit_amount_decimal"}
+    {"active", "billing_scheme", "lookup_key", "metadata", "nickname", "product", "product_data", "recurring", "tiers", "tiers_mode"}
+    | {"transform_quantity", "unit_amount", "unit_amount_decimal"}
 )
 _PRICE_FILTERS = frozenset({"active", "currency", "lookup_keys", "product", "recurring", "type"})
 ROUTES = (
     Route("POST", "/v1/products", create_product, frozenset({"active", "description", "id", "metadata", "unit_label"}), ("name",)),
     Route("GET", "/v1/products", list_products, PAGING | {"active"}),
     Route("GET", "/v1/products/{id}", retrieve_product),
-    Route("POST", "/v1/prices", create_price, _PRICE_PARAMETERS, ("currency",)),
-    Route("GET", "/v1/prices", list_prices, PAGING | _PRICE_FILTERS),
-    Route("GET", "/v1/prices/{id}", retrieve_price),
+    Route("POST", "/v1/prices", create_price, _PRICE_PARAMETERS, ("currency",), frozenset({"tiers"})),
+    Route("GET", "/v1/prices", list_prices, PAGING | _PRICE_FILTERS, (), frozenset({"data.tiers"})),
+    Route("GET", "/v1/prices/{id}", retrieve_price, expands=frozenset({"tiers"})),
 )

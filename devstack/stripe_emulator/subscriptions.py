@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from devstack.stripe_emulator import errors
 from devstack.stripe_emulator.billing_periods import period_at
 from devstack.stripe_emulator.call import Answer, Call, Route, due, object_id, stored
 from devstack.stripe_emulator.events import occurred
 from devstack.stripe_emulator.forms import Parameters
 from devstack.stripe_emulator.lists import PAGING, envelope, page
+from devstack.stripe_emulator.prices import shown_price
 from devstack.stripe_emulator.state import Object
 
 _MOST_ITEMS = 20
@@ -79,7 +82,7 @@ def _plan(price: Object) -> Object:
         "active": price["active"],
         "amount": price["unit_amount"],
         "amount_decimal": price["unit_amount_decimal"],
-        "billing_scheme": "per_unit",
+        "billing_scheme": price["billing_scheme"],
         "created": price["created"],
         "currency": price["currency"],
         "interval": recurring["interval"],
@@ -89,8 +92,8 @@ def _plan(price: Object) -> Object:
         "meter": recurring["meter"],
         "nickname": price["nickname"],
         "product": price["product"],
-        "tiers_mode": None,
-        "transform_usage": None,
+        "tiers_mode": price["tiers_mode"],
+        "transform_usage": price["transform_quantity"],
         "trial_period_days": None,
         "usage_type": recurring["usage_type"],
     }
@@ -151,9 +154,10 @@ def _subscription(call: Call, identifier: str, customer: str, start: int, anchor
     }
 
 
-def shown(subscription: Object) -> Object:
+def shown(subscription: Object, expand: Collection[str] = (), prefix: str = "") -> Object:
     """Give a subscription with its items as a list."""
-    items = subscription["items"]
+    expansion = prefix + "items.data.price."
+    items = [{**item, "price": shown_price(item["price"], expand, expansion)} for item in subscription["items"]]
     listed = {**envelope(items, f"/v1/subscription_items?subscription={subscription['id']}"), "total_count": len(items)}
     return {**subscription, "items": listed}
 
@@ -172,7 +176,7 @@ def next_end(subscription: Object) -> int:
 
 def retrieve(call: Call) -> Answer:
     """Show a subscription."""
-    return Answer(shown(call.needed("subscription")))
+    return Answer(shown(call.needed("subscription"), call.expand))
 
 
 def listed(call: Call) -> Answer:
@@ -181,7 +185,7 @@ def listed(call: Call) -> Answer:
     customer, price = parameters.text("customer"), parameters.text("price")
     status = parameters.choice("status", _STATUSES)
     chosen = [
-        shown(subscription)
+        shown(subscription, call.expand, "data.")
         for subscription in call.state.newest_first("subscription")
         if customer in (None, subscription["customer"])
         and status in (None, "all", subscription["status"])
@@ -193,6 +197,6 @@ def listed(call: Call) -> Answer:
 _ACCEPTED = frozenset({"backdate_start_date", "billing_cycle_anchor", "billing_mode", "description", "metadata"})
 ROUTES = (
     Route("POST", "/v1/subscriptions", create, _ACCEPTED, ("customer", "items")),
-    Route("GET", "/v1/subscriptions", listed, PAGING | {"customer", "price", "status"}),
-    Route("GET", "/v1/subscriptions/{id}", retrieve),
+    Route("GET", "/v1/subscriptions", listed, PAGING | {"customer", "price", "status"}, (), frozenset({"data.items.data.price.tiers"})),
+    Route("GET", "/v1/subscriptions/{id}", retrieve, expands=frozenset({"items.data.price.tiers"})),
 )
