@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
+from trueup.ledger.invoices import InvoiceReading, LineReading, PriceReading
+
 
 @dataclass(frozen=True, slots=True)
 class HourValue:
@@ -57,3 +59,22 @@ class StripeReads(Protocol):
 
     def clock_skew_seconds(self) -> float | None:
         """How far the last answer's date was from ours; None before the first."""
+
+
+class InvoiceReads(Protocol):
+    """Reading of what Stripe bills. Every method reads all pages, and raises Transient when an answer is missing."""
+
+    def invoices(self, stripe_customer: str, since_ms: int) -> Sequence[InvoiceReading]:
+        """A customer's invoices made since an instant, each with all its lines; none when Stripe does not know the customer."""
+
+    def subscription_ids(self, stripe_customer: str) -> Sequence[str]:
+        """The subscriptions of a customer that are not cancelled."""
+
+    def preview(self, stripe_customer: str, subscription_id: str) -> Sequence[LineReading]:
+        """The lines of the invoice that Stripe would write now."""
+
+    def price(self, price_id: str, event_names: Mapping[str, str]) -> PriceReading | None:
+        """A price with its tiers and currencies; None when Stripe does not know it. `event_names` are those of meters by id."""
+
+    def event_names(self) -> Mapping[str, str]:
+        """Event names by meter id."""

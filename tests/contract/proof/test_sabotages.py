@@ -14,8 +14,8 @@ from devstack.postgres import Postgres
 from tests.conftest import Database
 from tests.conftest import _database as make_database
 from tests.contract.proof.test_proof import CHECKS
+from tests.makers.invoiced_story import invoiced_story
 from tests.makers.true_ledger import true_ledger
-from tests.makers.usage_story import told_story
 from trueup.ledger.store import proof
 
 DIGESTS = ("postings_rebuilt_digest",)
@@ -218,6 +218,45 @@ SABOTAGES = [
         "update ops.stripe_summary set quantity = 109 - quantity where quantity in (9, 100)",
     ),
     Sabotage("a figure has too many digits", "hours_equal_summaries", "update ops.stripe_summary set exact = false where quantity = 9"),
+    Sabotage(
+        "Stripe billed a hundredth more than the ledger moved",
+        "lines_equal_ledger",
+        "update ledger.invoice_line set quantity_decimal = quantity_decimal + 0.01",
+    ),
+    Sabotage(
+        "what was missed is called invoiced",
+        "lines_equal_ledger",
+        "update ledger.posting set to_account = 5 where to_account = 6",
+        DIGESTS,
+    ),
+    Sabotage(
+        "usage is called invoiced without an invoice",
+        "lines_equal_ledger",
+        """insert into ledger.posting (
+               batch_id, subject_id, segment_start, segment_end, from_account, to_account, quantity, events,
+               oldest_event_time, newest_event_time
+           )
+           select batch_id, subject_id, segment_start, segment_end, 4, 5, quantity, events, oldest_event_time, newest_event_time
+           from ledger.posting where to_account = 4 and quantity = 9""",
+        DIGESTS,
+    ),
+    Sabotage(
+        "an invoice was voided after its usage was posted",
+        "lines_equal_ledger",
+        "update ledger.invoice_snapshot set status = 'void'",
+    ),
+    Sabotage(
+        "a line is a minor unit dearer",
+        "amounts_equal_invoice",
+        """update ledger.invoice_line set amount_minor = amount_minor + 1;
+           update ledger.invoice_snapshot set subtotal_minor = subtotal_minor + 1""",
+    ),
+    Sabotage("a line's price is not understood", "amounts_equal_invoice", "update ledger.invoice_line set amount_mirror_minor = null"),
+    Sabotage(
+        "an invoice is more than its lines",
+        "amounts_equal_invoice",
+        "update ledger.invoice_snapshot set subtotal_minor = subtotal_minor + 1",
+    ),
     Sabotage("a table is unguarded", "append_only_guards", "drop trigger refuse_row_change on ledger.event"),
     Sabotage("a guard sleeps", "append_only_guards", "alter table ledger.posting disable trigger refuse_truncate"),
     Sabotage("a guard sleeps in replicas", "append_only_guards", "alter table ledger.batch enable trigger refuse_row_change"),
@@ -278,7 +317,7 @@ def told(postgres_server: Postgres, _template: str):
     """One true ledger for all: every hand's work is rolled back."""
     for database in make_database(postgres_server, _template):
         with true_ledger(database) as ledger:
-            told_story(ledger)
+            invoiced_story(ledger)
         yield database
 
 
@@ -316,7 +355,7 @@ def test_every_check_has_its_sabotage():
 def test_the_exit_code_of_a_committed_sabotage(database: Database):
     """Once the whole way: committed, seen through the store by the writer, told by the exit code."""
     with true_ledger(database) as ledger:
-        told_story(ledger)
+        invoiced_story(ledger)
         with ledger.sabotage() as hand:
             hand.execute("update ledger.event set reason = 'other' where id = 'e3'")
         checks = proof.prove(ledger.writer).checks

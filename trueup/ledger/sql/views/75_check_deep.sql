@@ -85,6 +85,18 @@ with shadowed as (
     from ledger.outcome o
     join cut c on c.intent_id = o.intent_id
     where o.final
+    union all
+    select
+        p.batch_id, c.subject_id, c.segment_start, c.segment_end, 4, t.to_account,
+        case t.to_account when 5 then a.quantity_invoiced else a.quantity_missed end,
+        case t.to_account when 5 then a.events_invoiced else a.events_missed end,
+        c.oldest, c.newest, c.intent_id
+    from ledger.invoice_posting p
+    join ledger.invoice_allocation a on a.invoice_posting_id = p.invoice_posting_id
+    join cut c on c.intent_id = a.intent_id
+    cross join (values (5), (6)) as t (to_account)
+    where (t.to_account = 5 and (a.quantity_invoiced <> 0 or a.events_invoiced <> 0))
+        or (t.to_account = 6 and (a.quantity_missed <> 0 or a.events_missed <> 0))
 ), rebuilt as (
     select x.batch_id, encode(sha256(convert_to(string_agg(x.line, E'\n' order by x.line collate "C"), 'UTF8')), 'hex') as digest
     from (

@@ -23,15 +23,19 @@ with measured as (
     union all
     select 11, false, c.* from derived.check_hours_equal_summaries c
     union all
-    select 12, false, c.* from derived.check_append_only_guards c
+    select 12, false, c.* from derived.check_lines_equal_ledger c
     union all
-    select 13, false, c.* from derived.check_roles_and_grants c
+    select 13, false, c.* from derived.check_amounts_equal_invoice c
     union all
-    select 14, false, c.* from derived.check_chain_sealed c
+    select 14, false, c.* from derived.check_append_only_guards c
     union all
-    select 15, true, c.* from derived.check_totals_rebuilt_from_events c
+    select 15, false, c.* from derived.check_roles_and_grants c
     union all
-    select 16, true, c.* from derived.check_postings_rebuilt_digest c
+    select 16, false, c.* from derived.check_chain_sealed c
+    union all
+    select 17, true, c.* from derived.check_totals_rebuilt_from_events c
+    union all
+    select 18, true, c.* from derived.check_postings_rebuilt_digest c
 )
 select
     m.check_name,

@@ -1,0 +1,123 @@
+"""Invoices: read when there is a reason to, set beside our own, and what they billed posted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from services.reconciler.app.reading import Outcome
+from services.reconciler.core.invoices import invoices_due_ms
+from services.reconciler.core.mirror import divided, expectations, with_mirror
+from services.reconciler.metrics import READS
+from services.reconciler.ports import InvoiceReads
+from trueup.contracts.errors import Transient
+from trueup.ledger.invoices import BilledItem, CustomerInvoices, InvoiceReading, LineReading, PriceReading
+from trueup.ledger.store import clock, invoice_postings, invoices
+from trueup.ledger.store.session import Connection, Session
+from trueup.runtime import log
+from trueup.runtime.metrics import Registry
+
+# Usage may be 35 days old, its period's invoice three days younger, and nobody reads an invoice much later than that.
+REACH_MS = 70 * 86_400_000
+
+
+class Invoices:
+    """Reads what Stripe bills and posts it. Each step can be cut off anywhere: what was read is kept, what was posted is posted once."""
+
+    def __init__(self, session: Session, stripe: InvoiceReads, writer: str, sweep_seconds: int, registry: Registry | None = None) -> None:
+        self._session = session
+        self._stripe = stripe
+        self._writer = writer
+        self._sweep_ms = sweep_seconds * 1_000
+        self._registry = registry
+        self._prices: dict[str, tuple[PriceReading, int]] = {}
+        self._log = log.get("invoices")
+        self.work = 0
+
+    def next_due_ms(self, session: Session | None = None) -> int | None:
+        """Give the earliest date at which a customer's invoices are read; None without customers."""
+        customers = (session or self._session).run(invoices.customers)
+        return min((invoices_due_ms(customer, self._sweep_ms) for customer in customers), default=None)
+
+    def step(self, now_ms: int) -> Outcome:
+        """Read the invoices that are due, and post what they billed."""
+        known = self._session.run(invoices.customers)
+        due = [customer for customer in known if invoices_due_ms(customer, self._sweep_ms) <= now_ms]
+        outcome = self.read(due)
+        self.post()
+        return outcome
+
+    def read(self, customers: Sequence[CustomerInvoices]) -> Outcome:
+        """Read the invoices and previews of customers and keep them."""
+        failures = 0
+        for customer in customers:
+            self.work += 1
+            try:
+                self._read(customer.stripe_customer)
+            except Transient as missing:
+                failures += 1
+                self._count("failed")
+                self._log.warning(str(missing), stripe_customer=customer.stripe_customer)
+            else:
+                self._count("answered")
+        return Outcome(len(customers), failures)
+
+    def post(self) -> int:
+        """Post what finalized invoices billed; says how many items moved something."""
+        return sum(self._post(item) for item in self._session.run(invoice_postings.to_post))
+
+    def _post(self, item: BilledItem) -> bool:
+        def work(connection: Connection) -> bool:
+            prices = invoices.prices(connection, [item.price_id])
+            return invoice_postings.post(connection, item, lambda now, holdings: divided(now, holdings, prices), self._writer)
+
+        posted = self._session.run(work)
+        self.work += posted
+        self.expect(item.stripe_customer)
+        return posted
+
+    def expect(self, stripe_customer: str) -> None:
+        """Set our own lines beside those of a customer that were read."""
+        held = self._session.run(lambda connection: invoices.held_lines(connection, stripe_customer))
+        if held:
+            prices = self._session.run(lambda connection: invoices.prices(connection, [line.price_id for line in held]))
+            lines, margins = expectations(held, prices)
+            self._session.run(lambda connection: invoices.store_expected(connection, lines, margins))
+
+    def _read(self, stripe_customer: str) -> None:
+        read_at_ms = self._session.run(clock.now_ms)
+        found = self._stripe.invoices(stripe_customer, read_at_ms - REACH_MS)
+        previews = {
+            subscription_id: self._stripe.preview(stripe_customer, subscription_id)
+            for subscription_id in self._stripe.subscription_ids(stripe_customer)
+        }
+        prices = self._learn_prices([line for invoice in found for line in invoice.lines], previews, read_at_ms)
+        read = [_beside(invoice, prices) for invoice in found]
+        ours = {subscription_id: with_mirror(lines, prices) for subscription_id, lines in previews.items()}
+        self._session.run(lambda connection: invoices.store_prices(connection, prices.values()))
+        self._session.run(lambda connection: invoices.store_previews(connection, stripe_customer, ours, read_at_ms))
+        # Last: it says that all of this customer was read.
+        self._session.run(lambda connection: invoices.store_invoices(connection, stripe_customer, read, read_at_ms))
+        self.expect(stripe_customer)
+
+    def _learn_prices(
+        self, lines: Sequence[LineReading], previews: Mapping[str, Sequence[LineReading]], now_ms: int
+    ) -> dict[str, PriceReading]:
+        """Ask for prices that are not known, or were read a sweep ago: what they charge never changes, all else may."""
+        wanted = {line.price_id for line in (*lines, *(line for some in previews.values() for line in some)) if line.price_id}
+        unknown = [one for one in sorted(wanted) if one not in self._prices or now_ms - self._prices[one][1] >= self._sweep_ms]
+        if unknown:
+            event_names = self._stripe.event_names()
+            for price_id in unknown:
+                price = self._stripe.price(price_id, event_names)
+                if price is not None:
+                    self._prices[price_id] = (price, now_ms)
+        return {price_id: self._prices[price_id][0] for price_id in wanted if price_id in self._prices}
+
+    def _count(self, outcome: str) -> None:
+        if self._registry is not None:
+            self._registry.increase(READS, what="invoices", outcome=outcome)
+
+
+def _beside(invoice: InvoiceReading, prices: Mapping[str, PriceReading]) -> InvoiceReading:
+    return replace(invoice, lines=with_mirror(invoice.lines, prices))

@@ -1,0 +1,219 @@
+"""What finalized invoices do to the books, on a ledger that is true; what Stripe would have shown is given by the test."""
+
+from __future__ import annotations
+
+import threading
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+
+from services.reconciler.app.invoices import Invoices
+from tests.conftest import Database
+from tests.makers.capture_batches import make_announced, make_event, make_forwarded
+from tests.makers.invoices_given import PERIOD_END_MS, GivenInvoices, make_invoice, make_line, make_price
+from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, true_ledger
+from tests.makers.usage_story import LATER_MS, told_story
+from trueup.ledger.store import invoices
+from trueup.ledger.store.session import Session
+
+TOKENS = make_price("price_tokens", "tokens", unit_amount_decimal="0.5")
+SECONDS = make_price("price_seconds", "seconds", unit_amount_decimal="10")
+
+
+@pytest.fixture
+def ledger(database: Database):
+    with true_ledger(database) as made:
+        yield made
+
+
+@pytest.fixture
+def told(ledger: TrueLedger):
+    """109 tokens and 1.50 seconds acknowledged, 40 tokens in review."""
+    told_story(ledger)
+    return ledger
+
+
+def _room(ledger: TrueLedger, given: GivenInvoices) -> Invoices:
+    return Invoices(Session(ledger.database.writer_dsn, "reconciler"), given, "reconciler", 86_400)
+
+
+def _billed(ledger: TrueLedger, *lines: Any, **others: Any) -> Invoices:
+    """A room that reads one finalized invoice, after the period's end."""
+    given = GivenInvoices([make_invoice(*lines, **others)], [TOKENS, SECONDS])
+    room = _room(ledger, given)
+    ledger.set_now(PERIOD_END_MS + 25 * HOUR_MS)
+    assert room.read(invoices.customers(ledger.writer)).failures == 0
+    room.post()
+    return room
+
+
+def _use_later(ledger: TrueLedger, quantity: int) -> None:
+    """Usage of September that Stripe acknowledges in October."""
+    event = make_event("e9", event_time_ms=NOON_MS + 61 * MINUTE_MS, quantity=quantity)
+    ledger.capture(make_announced(first_offset=12, on_time=[make_forwarded(12, event, arrival_ms=LATER_MS)], progress_offset=2))
+    assert ledger.cut(PERIOD_END_MS + 26 * HOUR_MS) == 1
+    ledger.send(ACK, PERIOD_END_MS + 26 * HOUR_MS)
+
+
+def _use_negative(ledger: TrueLedger, quantity: int) -> None:
+    """A month in which more was taken back than used."""
+    ledger.map("acme")
+    event = make_event("e1", event_time_ms=NOON_MS + MINUTE_MS, quantity=quantity, reason="refund")
+    ledger.set_now(NOON_MS + 30 * MINUTE_MS)
+    ledger.capture(make_announced(on_time=[make_forwarded(0, event, arrival_ms=NOON_MS + 2 * MINUTE_MS)]))
+    ledger.arm()
+    ledger.cut(NOON_MS + 2 * HOUR_MS)
+    ledger.send(ACK, NOON_MS + 2 * HOUR_MS)
+
+
+def _accounts(ledger: TrueLedger, meter: str = "tokens") -> dict[str, int]:
+    rows = ledger.rows(
+        """select a.name, sum(case when p.to_account = a.account_id then p.quantity else -p.quantity end)::bigint
+           from ledger.posting p join ledger.subject s using (subject_id)
+           join ledger.account a on a.account_id in (p.from_account, p.to_account)
+           where s.meter = %s and s.customer = 'acme' and a.name <> 'usage' group by a.name""",
+        meter,
+    )
+    return {str(name): quantity for name, quantity in rows if quantity}  # type: ignore[misc]
+
+
+def _check(ledger: TrueLedger, name: str) -> tuple[object, ...]:
+    ((found),) = ledger.rows(f"select evaluated, violations, pending from derived.check_{name}")
+    return found
+
+
+def test_what_was_billed_is_invoiced(told: TrueLedger):
+    _billed(told, make_line(TOKENS, "109", 55), make_line(SECONDS, "1.5", 15, item="si_seconds"))
+    assert _accounts(told) == {"invoiced": 109, "in_review": 40}
+    assert _accounts(told, "seconds") == {"invoiced": 150}
+    assert _check(told, "lines_equal_ledger") == (2, 0, 0)
+    assert _check(told, "amounts_equal_invoice") == (2, 0, 0)
+
+
+def test_what_was_not_billed_is_missed_with_its_amount(told: TrueLedger):
+    """100 of 109 at half a cent: 50, and 9 more would have made 54.5, rounded to 55."""
+    _billed(told, make_line(TOKENS, "100", 50))
+    assert _accounts(told) == {"invoiced": 100, "missed_invoice": 9, "in_review": 40}
+    assert told.rows("select quantity_missed, amount_missed_minor, currency from ledger.invoice_posting") == [(9, 5, "usd")]
+    assert _check(told, "lines_equal_ledger") == (1, 0, 0)
+
+
+def test_usage_acknowledged_after_the_invoice_was_posted_is_missed(told: TrueLedger):
+    """It reached Stripe after finalization: no invoice will ever have it."""
+    room = _billed(told, make_line(TOKENS, "109", 55))
+    _use_later(told, 6)
+    assert _check(told, "lines_equal_ledger") == (1, 0, 1)
+    assert room.post() == 1
+    assert _accounts(told) == {"invoiced": 109, "missed_invoice": 6, "in_review": 40}
+    assert told.rows("select quantity_missed, amount_missed_minor from ledger.invoice_posting order by 1") == [(0, 0), (6, 3)]
+    assert _check(told, "lines_equal_ledger") == (1, 0, 0)
+
+
+def test_a_negative_total_is_billed_as_nothing(ledger: TrueLedger):
+    _use_negative(ledger, -5)
+    _billed(ledger, make_line(TOKENS, "0", 0))
+    assert _accounts(ledger) == {"missed_invoice": -5}
+    assert ledger.rows("select quantity_billed, quantity_invoiced, quantity_missed, amount_missed_minor from ledger.invoice_posting") == [
+        (0, 0, -5, 0)
+    ]
+    assert _check(ledger, "lines_equal_ledger") == (1, 0, 0)
+
+
+def test_what_stripe_has_too_much_of_is_a_finding(told: TrueLedger):
+    _billed(told, make_line(TOKENS, "110", 55))
+    assert _accounts(told) == {"invoiced": 109, "in_review": 40}
+    assert _check(told, "lines_equal_ledger") == (1, 1, 0)
+
+
+def test_a_minor_unit_of_difference_is_a_finding(told: TrueLedger):
+    _billed(told, make_line(TOKENS, "109", 54))
+    assert _check(told, "amounts_equal_invoice") == (1, 1, 0)
+    (row,) = invoices.lines(told.writer, "acme")
+    assert (row.amount_expected_minor, row.amount_stripe_minor, row.amount_difference_minor) == (55, 54, -1)
+
+
+def test_again_posts_nothing(told: TrueLedger):
+    room = _billed(told, make_line(TOKENS, "100", 50))
+    before = told.rows("select count(*) from ledger.posting")
+    told.admin.execute("delete from ops.invoice_read")
+    room.step(PERIOD_END_MS + 26 * HOUR_MS)
+    assert room.post() == 0
+    assert told.rows("select count(*) from ledger.posting") == before
+    assert told.rows("select count(*) from ledger.invoice_snapshot") == [(1,)]
+
+
+def test_two_at_once_post_once(told: TrueLedger):
+    """Both found the same item to post; the lane's lock lets one go first, and the other then finds nothing."""
+    given = GivenInvoices([make_invoice(make_line(TOKENS, "100", 50))], [TOKENS])
+    told.set_now(PERIOD_END_MS + 25 * HOUR_MS)
+    rooms = [_room(told, given) for _ in range(4)]
+    rooms[0].read(invoices.customers(told.writer))
+    counts: list[int] = []
+    threads = [threading.Thread(target=lambda room=room: counts.append(room.post())) for room in rooms]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counts) == 1
+    assert _accounts(told) == {"invoiced": 100, "missed_invoice": 9, "in_review": 40}
+
+
+def test_killed_between_reading_and_posting(told: TrueLedger):
+    """The invoice is kept, nothing is posted: another process posts it, once."""
+    given = GivenInvoices([make_invoice(make_line(TOKENS, "109", 55))], [TOKENS])
+    told.set_now(PERIOD_END_MS + 25 * HOUR_MS)
+    _room(told, given).read(invoices.customers(told.writer))
+    assert _check(told, "lines_equal_ledger") == (1, 0, 1)
+    assert _room(told, GivenInvoices([], [])).post() == 1
+    assert _accounts(told) == {"invoiced": 109, "in_review": 40}
+
+
+def test_a_draft_moves_nothing(told: TrueLedger):
+    _billed(told, make_line(TOKENS, "109", 55), status="draft", finalized_at_ms=None)
+    assert _accounts(told) == {"acknowledged": 109, "in_review": 40}
+    assert _check(told, "lines_equal_ledger") == (0, 0, 0)
+    assert _check(told, "amounts_equal_invoice") == (1, 0, 0)
+
+
+def test_a_voided_invoice_bills_nothing(told: TrueLedger):
+    _billed(told, make_line(TOKENS, "109", 55))
+    told.set_now(PERIOD_END_MS + 26 * HOUR_MS)
+    _billed(told, make_line(TOKENS, "109", 55), status="void")
+    assert _check(told, "lines_equal_ledger") == (1, 1, 0)
+
+
+def test_tiers_and_packages(told: TrueLedger):
+    """Graduated: 100 at 1 and 9 at half; the package price: two seconds begun cost two packages."""
+    tiers = [{"up_to": 100, "unit_amount_decimal": "1"}, {"up_to": None, "unit_amount_decimal": "0.5"}]
+    graduated = make_price("price_tokens", "tokens", billing_scheme="tiered", tiers_mode="graduated", tiers=tiers)
+    package = make_price("price_seconds", "seconds", unit_amount_decimal="7", transform_quantity={"divide_by": 1, "round": "up"})
+    lines = [make_line(graduated, "100", 100), make_line(graduated, "9", 5), make_line(package, "1.5", 14, item="si_seconds")]
+    room = _room(told, GivenInvoices([make_invoice(*lines)], [graduated, package]))
+    told.set_now(PERIOD_END_MS + 25 * HOUR_MS)
+    room.step(PERIOD_END_MS + 25 * HOUR_MS)
+    assert _check(told, "amounts_equal_invoice") == (2, 0, 0)
+    assert _check(told, "lines_equal_ledger") == (2, 0, 0)
+    found = [
+        (row.tier, row.quantity_ledger, row.quantity_difference, row.amount_expected_minor, row.amount_difference_minor)
+        for row in invoices.lines(told.writer, "acme")
+    ]
+    assert sorted(found, key=str) == sorted([(1, 100, 0, 100, 0), (2, 9, 0, 5, 0), (None, Decimal("1.50"), 0, 14, 0)], key=str)
+
+
+def test_a_price_that_is_not_understood_is_a_finding_not_a_guess(told: TrueLedger):
+    strange = make_price("price_tokens", "tokens", billing_scheme="tiered", tiers_mode="staircase")
+    room = _room(told, GivenInvoices([make_invoice(make_line(strange, "100", 50))], [strange]))
+    told.set_now(PERIOD_END_MS + 25 * HOUR_MS)
+    room.step(PERIOD_END_MS + 25 * HOUR_MS)
+    assert _check(told, "amounts_equal_invoice") == (1, 1, 0)
+    assert _accounts(told) == {"invoiced": 100, "missed_invoice": 9, "in_review": 40}
+    assert told.rows("select quantity_missed, amount_missed_minor from ledger.invoice_posting") == [(9, None)]
+
+
+def test_facts_may_not_be_changed(told: TrueLedger):
+    _billed(told, make_line(TOKENS, "100", 50))
+    for table in ("stripe_price", "invoice_snapshot", "invoice_line", "invoice_posting", "invoice_allocation"):
+        with pytest.raises(psycopg.errors.RestrictViolation):
+            told.admin.execute(f"delete from ledger.{table}".encode())

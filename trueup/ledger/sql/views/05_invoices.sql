@@ -1,0 +1,86 @@
+-- Invoices as they stand, and what was posted for them.
+create view derived.invoice as
+select distinct on (s.invoice_id) s.*
+from ledger.invoice_snapshot s
+order by s.invoice_id, s.snapshot_id desc;
+
+-- A subscription item's period on an invoice: its usage lines together, beside what the ledger posted for them.
+create view derived.billed_item as
+with grouped as (
+    select
+        i.invoice_id,
+        i.snapshot_id,
+        i.stripe_customer,
+        i.status,
+        i.finalized_at,
+        i.read_at,
+        l.subscription_item_id,
+        l.stripe_event_name,
+        l.period_start,
+        l.period_end,
+        min(l.price_id) as price_id,
+        min(l.currency) as currency,
+        sum(l.quantity_decimal) as quantity_decimal,
+        sum(l.amount_minor) as amount_minor
+    from derived.invoice i
+    join ledger.invoice_line l on l.snapshot_id = i.snapshot_id
+    where l.stripe_event_name is not null and l.subscription_item_id is not null
+    group by i.invoice_id, i.snapshot_id, i.stripe_customer, i.status, i.finalized_at, i.read_at, l.subscription_item_id,
+        l.stripe_event_name, l.period_start, l.period_end
+), posted as (
+    select
+        p.invoice_id,
+        p.subscription_item_id,
+        p.period_start,
+        count(*) as postings,
+        sum(p.quantity_invoiced) as quantity_invoiced,
+        sum(p.quantity_missed) as quantity_missed,
+        sum(p.amount_missed_minor) as amount_missed_minor
+    from ledger.invoice_posting p
+    group by p.invoice_id, p.subscription_item_id, p.period_start
+)
+select
+    g.*,
+    n.lane_id,
+    coalesce(m.meter, g.stripe_event_name) as meter,
+    coalesce(m.unit, '') as unit,
+    coalesce(m.scale, 0) as scale,
+    g.finalized_at is not null and g.status in ('open', 'paid', 'uncollectible') as billed,
+    coalesce(p.postings, 0) as postings,
+    coalesce(p.quantity_invoiced, 0) as quantity_invoiced,
+    coalesce(p.quantity_missed, 0) as quantity_missed,
+    p.amount_missed_minor
+from grouped g
+left join posted p
+    on p.invoice_id = g.invoice_id and p.subscription_item_id = g.subscription_item_id and p.period_start = g.period_start
+left join ledger.lane n on n.stripe_customer = g.stripe_customer and n.stripe_event_name = g.stripe_event_name
+left join lateral (
+    select e.meter
+    from ledger.meter_event_name e
+    where e.stripe_event_name = g.stripe_event_name
+    order by e.version desc
+    limit 1
+) e on true
+left join derived.meter m on m.meter = e.meter;
+
+-- What Stripe acknowledged and no invoice has taken up yet: all of an intent at once, under the timestamp it was sent with.
+create view derived.acknowledged_intent as
+select
+    i.intent_id, i.lane_id, i.subject_id, i.segment_start, i.segment_end, i.stripe_timestamp, o.recorded_at as acknowledged_at,
+    p.quantity, p.events, p.oldest_event_time, p.newest_event_time, p.batch_id
+from ledger.intent i
+join ledger.outcome o on o.intent_id = i.intent_id and o.final
+join ledger.posting p
+    on p.subject_id = i.subject_id and p.segment_start = i.segment_start and p.intent_id = i.intent_id
+    and p.from_account = 3 and p.to_account = 4
+where not exists (select from ledger.invoice_allocation a where a.intent_id = i.intent_id);
+
+-- Who a Stripe customer is with us.
+create view derived.stripe_customer as
+select distinct on (k.stripe_customer) k.stripe_customer, k.customer
+from (
+    select m.stripe_customer, m.customer from ledger.customer_mapping m
+    union all
+    select s.customer, s.customer from ledger.subject s where starts_with(s.customer, 'cus_')
+) k
+order by k.stripe_customer, k.customer;
