@@ -1,0 +1,1 @@
+"""Every door from HTTP into Kafka: usage events and Stripe's webhooks."""

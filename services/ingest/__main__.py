@@ -1,0 +1,28 @@
+"""`python -m services.ingest`: the doors, configured by TRUEUP_* variables."""
+
+from __future__ import annotations
+
+import sys
+
+from services.ingest.app.room import Ingest
+from services.ingest.config import Settings
+from trueup.contracts.errors import Broken
+from trueup.runtime.loop import Stop, run_room
+
+
+def main() -> int:
+    """Run the room; its exit code says how it ended."""
+
+    def body(stop: Stop) -> None:
+        try:
+            settings = Settings()
+            settings.require("kafka_bootstrap", "postgres_dsn")
+        except ValueError as fault:
+            raise Broken(f"the configuration cannot be used: {fault}") from fault
+        Ingest(settings).run(stop)
+
+    return run_room("ingest", body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

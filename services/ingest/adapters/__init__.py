@@ -1,0 +1,1 @@
+"""Kafka and the ledger, each behind a port."""

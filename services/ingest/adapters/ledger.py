@@ -1,0 +1,53 @@
+"""The ledger beside the event loop: a few threads, each with a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from services.ingest.config import Settings
+from trueup.contracts.errors import Transient
+from trueup.ledger.store.session import Connection, Session
+
+THREADS = 4
+MOST_WAITING = 32
+
+T = TypeVar("T")
+
+
+class LedgerThreads:
+    """Runs work where waiting for Postgres holds up nobody else."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._dsn = settings.postgres_dsn
+        self._name = settings.room
+        self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="ledger")
+        self._own = threading.local()
+        self._sessions: list[Session] = []
+        self._waiting = 0
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Give what the work gives; Transient when the ledger does not answer or too many wait for it."""
+        if self._waiting >= MOST_WAITING:
+            raise Transient(f"{self._waiting} requests wait for the ledger")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: self._session().run(work))
+        finally:
+            self._waiting -= 1
+
+    def stop(self) -> None:
+        """Let work in hand end, and close the connections."""
+        self._pool.shutdown(wait=True)
+        for session in self._sessions:
+            session.close()
+
+    def _session(self) -> Session:
+        session: Session | None = getattr(self._own, "session", None)
+        if session is None:
+            session = self._own.session = Session(self._dsn, self._name)
+            self._sessions.append(session)
+        return session

@@ -1,0 +1,67 @@
+"""Every path of the room, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from litestar import Litestar, Request, Response, get, post, put
+from litestar.exceptions import HTTPException
+
+from services.ingest.app import answers, openapi
+from services.ingest.app.answers import in_json
+from services.ingest.app.customers import CustomersDoor
+from services.ingest.app.events import EventsDoor
+from services.ingest.app.webhooks import WebhooksDoor
+from services.ingest.core.problems import Refused
+from trueup.contracts.errors import Transient
+from trueup.runtime.web import Health
+
+
+def application(events: EventsDoor, webhooks: WebhooksDoor, customers: CustomersDoor, ready: Callable[[], Health]) -> Litestar:
+    """The doors as one application. Each reads its own body: nothing is parsed before the key is known and the size is."""
+
+    @post("/v1/events", status_code=202)
+    async def post_events(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await events.post(request)
+
+    @get("/v1/events/{address:path}")
+    async def get_event(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await events.get(request)
+
+    @put("/v1/customers/{address:path}")
+    async def put_customer(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await customers.put(request)
+
+    @post("/webhooks/stripe", status_code=200)
+    async def post_webhook(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await webhooks.post(request)
+
+    @get("/openapi.json")
+    async def get_openapi() -> Response[bytes]:
+        return in_json(200, openapi.document())
+
+    @get("/livez")
+    async def get_livez() -> Response[bytes]:
+        return in_json(200, {"ok": True})
+
+    @get("/readyz")
+    async def get_readyz() -> Response[bytes]:
+        ok = ready().ok
+        return in_json(200 if ok else 503, {"ok": ok})
+
+    handlers: dict[type[Exception], Callable[..., Response[bytes]]] = {
+        Refused: answers.refused,
+        Transient: answers.away,
+        HTTPException: answers.by_the_router,
+        Exception: answers.unforeseen,
+    }
+    return Litestar(
+        [post_events, get_event, put_customer, post_webhook, get_openapi, get_livez, get_readyz],
+        exception_handlers=cast(Any, handlers),
+        # The document is written by hand: the doors read their bodies themselves, so nothing could be derived from their signatures.
+        openapi_config=None,
+        request_max_body_size=None,
+        debug=False,
+        logging_config=None,
+    )

@@ -1,0 +1,45 @@
+"""What this room needs of Kafka and of the ledger, in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from trueup.contracts.catalogue import Catalogue
+from trueup.ledger.store.api_keys import ApiKey
+from trueup.ledger.store.session import Connection
+
+T = TypeVar("T")
+Record = tuple[bytes, bytes]
+"""Key and value."""
+
+
+class Deliveries(Protocol):
+    """Gives records to the broker."""
+
+    async def deliver(self, topic: str, records: Sequence[Record]) -> None:
+        """Return once every record is acknowledged by all replicas in sync; Transient when that is not known of one of them."""
+
+
+class CatalogueInForce(Protocol):
+    """Knows the catalogue."""
+
+    def at(self, now_ms: int) -> Catalogue:
+        """What is in force at this date; Transient while that is not known."""
+
+
+class KeyRing(Protocol):
+    """Knows the keys to the doors."""
+
+    async def find(self, text: str) -> ApiKey | None:
+        """The live key of this text; Transient while the keys are not known."""
+
+    def livemode(self) -> bool | None:
+        """Which of Stripe's modes the ledger serves, where that was recorded."""
+
+
+class Ledger(Protocol):
+    """Runs work on the ledger beside the event loop."""
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Give what the work gives; Transient when the ledger does not answer or too many wait for it."""

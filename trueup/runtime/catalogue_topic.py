@@ -1,0 +1,79 @@
+"""The catalogue's topic, followed from its first version on to an end that is asked for anew each time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from trueup.contracts.catalogue import CatalogueVersion
+from trueup.contracts.codec import decode_catalogue_version
+from trueup.contracts.errors import Broken, Poison, Transient
+from trueup.contracts.topics import TopicNames
+from trueup.runtime.kafka import OffsetsReader, client_options, is_fatal
+from trueup.runtime.settings import StreetSettings
+
+READ_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A version and its append time."""
+
+    append_ms: int
+    version: CatalogueVersion
+
+
+class CatalogueTopic:
+    """One partition, read without a group."""
+
+    def __init__(self, settings: StreetSettings, group: str, ends: OffsetsReader) -> None:
+        """Begin at the first version; `group` only names the reader."""
+        self.topic = TopicNames(settings.topic_prefix).catalogue
+        self.seen = 0
+        self._ends = ends
+        self._consumer = Consumer(
+            {
+                **client_options(settings),
+                "group.id": f"{settings.topic_prefix}{group}.catalogue",  # never joined: the client insists on a name
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+            }
+        )
+        self._consumer.assign([TopicPartition(self.topic, 0, 0)])
+
+    def read_on(self, timeout_seconds: float = READ_SECONDS) -> list[Appended]:
+        """The versions since the last call, up to an end asked for in this one; Transient when it was not reached."""
+        try:
+            _, end = self._ends.low_and_high(self.topic, 0, timeout_seconds)
+        except KafkaException as failure:
+            raise Transient(f"{self.topic}: {failure}") from failure
+        found: list[Appended] = []
+        give_up_at = time.monotonic() + timeout_seconds
+        while self.seen < end and time.monotonic() < give_up_at:
+            for message in self._consumer.consume(100, 0.1):
+                self._take(message, found)
+        if self.seen < end and not found:
+            raise Transient(f"{self.topic} was read up to {self.seen}, and ends at {end}")
+        return found
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._consumer.close()
+
+    def _take(self, message: Message, found: list[Appended]) -> None:
+        error, offset = message.error(), message.offset()
+        if error is None:
+            _, append_ms = message.timestamp()
+            try:
+                found.append(Appended(append_ms, decode_catalogue_version(message.value() or b"")))
+            except Poison as fault:
+                raise Broken(f"{self.topic} 0:{offset}: {fault}") from fault
+            self.seen = max(self.seen, (offset or 0) + 1)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self.seen = max(self.seen, offset or 0)
+        elif is_fatal(error):
+            raise KafkaException(error)
