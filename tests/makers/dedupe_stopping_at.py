@@ -1,6 +1,6 @@
 """`python -m tests.makers.dedupe_stopping_at POINT TIMES SIGNAL`: the real room, which signals itself at a point of a transaction.
 
-POINT is `written`, `offsets_sent` or `committed`; it happens the TIMES-th time the point is reached. The port it wraps is the real one.
+POINT is `written`, `offsets_sent` or `committed`; it happens the TIMES-th time the point is reached, in the real port.
 At the point `oversized` it sends no signal: it adds a record that the broker refuses, and with it the transaction.
 At the point `gave_up` it stands in the middle of a rebalance: its partitions are given up and nobody has them yet.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterable, Mapping
 
 from services.dedupe.adapters.transaction import KafkaTransaction
@@ -22,12 +21,12 @@ from trueup.contracts.progress import ProgressRecord
 from trueup.contracts.topics import TopicNames
 
 
-class StoppingAt:
+class StoppingAt(KafkaTransaction):
     """The real transaction and a point at which the process signals itself."""
 
-    def __init__(self, real: KafkaTransaction, point: str, times: int, number: int) -> None:
-        """Wrap it."""
-        self._real = real
+    def __init__(self, settings: Settings, names: TopicNames, point: str, times: int, number: int) -> None:
+        """As the room makes it."""
+        super().__init__(settings, names)
         self._point = point
         self._times_left = times
         self._number = number
@@ -36,36 +35,28 @@ class StoppingAt:
         if point == self._point:
             self._times_left -= 1
             if self._times_left == 0:
-                # The client sends from a thread of its own: what was written is on the broker by then.
-                time.sleep(0.3)
+                # The client sends from a thread of its own: what was written has to be on the broker by now.
+                assert self._producer.flush(10) == 0
                 os.kill(os.getpid(), self._number)
-
-    def begin(self) -> None:
-        """Opens a transaction."""
-        self._real.begin()
 
     def write(self, partition: int, outputs: Iterable[Output], progress: ProgressRecord) -> None:
         """Adds what was decided."""
-        self._real.write(partition, outputs, progress)
+        super().write(partition, outputs, progress)
         if self._point == "oversized":
             self._times_left -= 1
             if self._times_left == 0:
-                self._real.write(partition, [Output(Route.ON_TIME, None, os.urandom(1_500_000), ())], progress)
+                super().write(partition, [Output(Route.ON_TIME, None, os.urandom(1_500_000), ())], progress)
 
     def send_offsets(self, offsets: Mapping[int, int], membership: Membership) -> None:
         """Adds the offsets."""
         self._reached("written")
-        self._real.send_offsets(offsets, membership)
+        super().send_offsets(offsets, membership)
         self._reached("offsets_sent")
 
     def commit(self) -> None:
         """Commits."""
-        self._real.commit()
+        super().commit()
         self._reached("committed")
-
-    def abort(self) -> None:
-        """Takes all of it back."""
-        self._real.abort()
 
 
 def stop_when_given_up(number: int) -> None:
@@ -89,7 +80,7 @@ def main() -> None:
         stop_when_given_up(number)
 
     def make(settings: Settings, names: TopicNames) -> StoppingAt:
-        return StoppingAt(KafkaTransaction(settings, names), point, times, number)
+        return StoppingAt(settings, names, point, times, number)
 
     serve(Settings(), make)
 

@@ -106,9 +106,9 @@ def test_a_stopped_worker_that_wakes_up_changes_nothing(street: Topics, make_wor
     stopping_at(zombie, point, signal.SIGSTOP)
     zombie.wait_stopped()
     stopped_at = time.monotonic()
-    assert street.unread() > 0
     held = street.open_transactions()
     assert held
+    assert street.unread() > 0
     heir.start()
     before = {partition: len(street.progress(partition)) for _, partition in held}
     heir.wait_owning(PARTITIONS, TAKE_OVER_SECONDS)

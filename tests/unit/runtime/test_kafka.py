@@ -43,7 +43,7 @@ def test_clients_start_with_these_options() -> None:
     """librdkafka itself knows every name and value."""
     from confluent_kafka import Consumer, Producer
 
-    Consumer(kafka.consumer_options(settings(), "g", assignor="cooperative-sticky", partition_eof=True)).close()
+    Consumer(kafka.consumer_options(settings(), "g", partition_eof=True)).close()
     Producer(kafka.transactional_producer_options(settings(), "t"))
     kafka.admin(settings())
     kafka.OffsetsReader(settings()).close()
