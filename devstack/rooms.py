@@ -13,12 +13,12 @@ from devstack.process import Command, Part
 from trueup.runtime.web import Health
 
 KAFKA, POSTGRES, EMULATOR = "kafka", "postgres", "stripe-emulator"
-DEDUPE, STRIPE_SINK, RECONCILER = "dedupe", "stripe-sink", "reconciler"
-ROOMS = ("dedupe-1", "dedupe-2", "stripe-sink-1", "stripe-sink-2", "reconciler")
+INGEST, DEDUPE, STRIPE_SINK, RECONCILER = "ingest", "dedupe", "stripe-sink", "reconciler"
+ROOMS = ("ingest", "dedupe-1", "dedupe-2", "stripe-sink-1", "stripe-sink-2", "reconciler")
 ALL_PARTS = (KAFKA, POSTGRES, EMULATOR, *ROOMS)
 EMULATOR_KEY = "sk_test_street"
 
-_MODULES = {DEDUPE: "services.dedupe", STRIPE_SINK: "services.stripe_sink", RECONCILER: "services.reconciler"}
+_MODULES = {INGEST: "services.ingest", DEDUPE: "services.dedupe", STRIPE_SINK: "services.stripe_sink", RECONCILER: "services.reconciler"}
 # What the rooms of a kind share out among themselves, told apart in the answers of /activity.
 _SHARES = {DEDUPE: "dedupe", STRIPE_SINK: "capture"}
 _ANSWER_SECONDS = 3.0

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from devstack import rooms, stripe_setup
+from devstack import doors, rooms, stripe_setup
 from devstack.background import StreetError, down, status, up
 from devstack.clock import DEFAULT_PATIENCE_SECONDS, Barrier, ClockFile
 from devstack.control import ControlServer
@@ -18,7 +18,7 @@ from devstack.kafka import Kafka
 from devstack.places import REPOSITORY, kept_port
 from devstack.postgres import Postgres
 from devstack.process import Part
-from devstack.rooms import ALL_PARTS, EMULATOR, EMULATOR_KEY, KAFKA, POSTGRES
+from devstack.rooms import ALL_PARTS, EMULATOR, EMULATOR_KEY, INGEST, KAFKA, POSTGRES
 from devstack.supervisor import PartStatus, Say, Supervisor
 from trueup.contracts.topics import TopicNames, declared
 from trueup.ledger.migrate import migrate
@@ -104,8 +104,10 @@ class Street:
         self._postgres_dsn = postgres_dsn or (self._postgres.dsn(DATABASE) if self._postgres else "")
         self._writer_dsn = writer_dsn or (self._postgres.dsn(DATABASE, "trueup_writer") if self._postgres else "")
         self._emulator = rooms.emulator_part(self.data, self.clock)
+        self._doors = doors.doors_of(self.data) if INGEST in self.parts else None
+        own = {INGEST: self._doors.environment} if self._doors else {}
         self._rooms = {
-            name: rooms.room_part(name, self.data, {**self.environment(), **self._extra.get(name, {})})
+            name: rooms.room_part(name, self.data, {**self.environment(), **own.get(name, {}), **self._extra.get(name, {})})
             for name in self.parts
             if name in rooms.ROOMS
         }
@@ -172,6 +174,7 @@ class Street:
         self.supervisor.start(self._rooms.values())
         self._barrier = self._make_barrier()
         self.supervisor.wait_ready(self._rooms, _ROOMS_SECONDS)
+        self._point_emulator()
         self._arm()
         self._say(f"the street is up after {time.monotonic() - began:.1f} s")
         return self
@@ -190,6 +193,8 @@ class Street:
         migrate(self._postgres_dsn)
         if self._clock_file:
             self._set_ledger_clock(self._clock_file.now_ms())
+        if self._doors:
+            doors.record_key(self._postgres_dsn, self._doors)
 
     def _make_topics(self) -> None:
         if self._kafka and KAFKA not in self.parts:
@@ -210,6 +215,10 @@ class Street:
         if EMULATOR in self.parts and self._postgres_dsn:
             stripe_setup.arm_emulator(self.owner_settings)
             self._say("dispatch: armed for the emulator")
+
+    def _point_emulator(self) -> None:
+        if EMULATOR in self.parts and self._doors:
+            doors.point_emulator(self._emulator.address, EMULATOR_KEY, self._doors)
 
     def _make_barrier(self) -> Barrier | None:
         if self._clock_file is None:
@@ -259,13 +268,13 @@ class Street:
         """The object of `trueup up --json`; what does not exist yet is null."""
         finance = self._postgres_dsn.replace("//trueup@", "//finance_ro@", 1)
         return {
-            "ingest_url": None,
-            "ingest_api_key": None,
-            "webhooks_url": None,
+            "ingest_url": self._doors.url if self._doors else None,
+            "ingest_api_key": self._doors.api_key if self._doors else None,
+            "webhooks_url": self._doors.webhooks_url if self._doors else None,
             "usage_url": None,
             "stripe_url": self._emulator.address,
             "stripe_api_key": EMULATOR_KEY,
-            "stripe_webhook_secret": None,
+            "stripe_webhook_secret": self._doors.webhook_secret if self._doors else None,
             "kafka_bootstrap": self._bootstrap,
             "postgres_dsn": self._postgres_dsn,
             "finance_dsn": finance,

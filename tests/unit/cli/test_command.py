@@ -17,7 +17,8 @@ from trueup.cli.faults import UsageFault
 VERBS = (
     "up", "down", "status", "stripe-emulator", "migrate", "reconcile", "prove",
     "stripe arm", "stripe disarm", "stripe status", "topics plan", "topics apply", "catalogue check", "catalogue plan", "catalogue apply",
-    "customers map", "customers list", "customers import", "events send", "events explain", "rejected list", "rejected show",
+    "customers map", "customers list", "customers import",
+    "keys create", "keys list", "keys revoke", "events send", "events explain", "rejected list", "rejected show",
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def test_every_verb_has_help_and_json(verb: str, capsys: pytest.CaptureFixture[s
     assert "--json" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", ["stripe arm", "stripe disarm", "customers map acme cus_1", "customers import {csv}"])
+@pytest.mark.parametrize("verb", ["stripe arm", "stripe disarm", "customers map acme cus_1", "customers import {csv}", "keys revoke 0123"])
 def test_what_changes_money_asks_for_a_reason(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without `--reason`, or with a blank one, it is a usage error that says so."""
     csv = tmp_path / "customers.csv"
