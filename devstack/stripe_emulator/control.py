@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from devstack.stripe_emulator import customers, errors, meters, prices, subscriptions, webhook_endpoints
 from devstack.stripe_emulator.aggregation import counted_value
 from devstack.stripe_emulator.books import Event, Lane, exact_sum, plain
-from devstack.stripe_emulator.call import Answer, Call
+from devstack.stripe_emulator.call import Answer, Call, stored
 from devstack.stripe_emulator.faults import fault_from
 from devstack.stripe_emulator.forms import Parameters, form_of_json
 from devstack.stripe_emulator.pipeline import Pipeline
 from devstack.stripe_emulator.routes import ROUTES
+from devstack.stripe_emulator.signing import keys_in_force, new_secret
 from devstack.stripe_emulator.state import Object, State
 from devstack.stripe_emulator.switches import changed
 
@@ -94,6 +96,25 @@ def set_switches(pipeline: Pipeline, wishes: Any) -> dict[str, Any]:
         raise Refused(str(error)) from error
     pipeline.commit([{"record": "switches", "wishes": wishes}])
     return pipeline.state.settings()
+
+
+def roll_secret(pipeline: Pipeline, wish: Any) -> dict[str, Any]:
+    """Give an endpoint a new signing secret; the old one signs too until it expires. Stripe lets do this in its Dashboard only."""
+    found = pipeline.state.find("webhook_endpoint", str(wish.get("endpoint"))) if isinstance(wish, dict) else None
+    if found is None:
+        raise Refused("rolling a secret needs the id of an endpoint")
+    secret = str(wish.get("secret") or new_secret())
+    until_ms = pipeline.clock.now_ms() + int(float(wish.get("expires_in_seconds", 0)) * 1000)
+    old = [{"secret": key, "until_ms": until_ms} for key in keys_in_force(found, pipeline.clock.now_ms())]
+    pipeline.commit(stored("webhook_endpoint", {**found, "secrets": [{"secret": secret, "until_ms": None}, *old]}))
+    return {"endpoint": found["id"], "secret": secret}
+
+
+def deliveries(state: State) -> dict[str, Any]:
+    """Show what became of each webhook that was not answered well at once, and how many were."""
+    every = [delivery for event in state.objects.get("event", {}) for delivery in state.deliveries.of(event)]
+    troubled = [asdict(delivery) for delivery in every if delivery.attempts != 1 or delivery.delivered_ms is None]
+    return {"ordered": len(every), "delivered": sum(delivery.delivered_ms is not None for delivery in every), "troubled": troubled}
 
 
 def books(state: State) -> dict[str, Any]:

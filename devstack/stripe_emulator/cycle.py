@@ -30,16 +30,18 @@ def step(state: State, falling_due: Due, street_ms: int) -> list[Record]:
 def _end_period(state: State, identifier: str, at_ms: int, street_ms: int) -> list[Record]:
     """Bill the periods that end now and begin the next ones, or end the subscription."""
     before, at = state.objects["subscription"][identifier], at_ms // 1000
-    ended = [item for item in before["items"] if item["current_period_end"] <= at]
-    spans = [Span(item, item["current_period_start"], item["current_period_end"]) for item in ended]
-    after = {**before, "items": [_renewed(before, item, at) if item in ended else item for item in before["items"]]}
     cancels = before["cancel_at"] is not None and before["cancel_at"] <= at
+    ended = [item for item in before["items"] if cancels or item["current_period_end"] <= at]
+    after = {**before, "items": [_renewed(before, item, at) if item in ended else item for item in before["items"]], "pending_spans": []}
     if cancels:
-        after = {**before, "status": "canceled", "ended_at": at}
+        after = {**before, "status": "canceled", "ended_at": at, "pending_spans": []}
+    spans = [Span(**span) for span in before["pending_spans"]]
+    spans += [_span(state, item, min(at, item["current_period_end"]), at_ms) for item in ended]
     invoice, made = draft(state, after, spans, at_ms, street_ms, "subscription_cycle")
     after["latest_invoice"] = invoice["id"]
     clock, deliver_ms = _domain(state, before["customer"], at_ms, street_ms)
-    records = [*stored("subscription", after), due(clock, "period_end", identifier, None if cancels else next_end(after) * 1000)]
+    following = None if cancels else min(next_end(after), after["cancel_at"] or next_end(after)) * 1000
+    records = [*stored("subscription", after), due(clock, "period_end", identifier, following)]
     if cancels:
         records += occurred(state, "customer.subscription.deleted", shown_subscription(after), at_ms, deliver_ms=deliver_ms)
     else:
@@ -48,6 +50,18 @@ def _end_period(state: State, identifier: str, at_ms: int, street_ms: int) -> li
             state, "customer.subscription.updated", shown_subscription(after), at_ms, deliver_ms=deliver_ms, previous=previous
         )
     return records + made
+
+
+def billed_from(item: Object) -> int:
+    """Give since when an item's usage is billed: its period's beginning, or the change of its price in it."""
+    return int(max(item["current_period_start"], item.get("billed_from", 0)))
+
+
+def _span(state: State, item: Object, end: int, at_ms: int) -> Span:
+    """Bill an item until its period's end. After a change of price within it, what the grace brings counts for nothing."""
+    begins = billed_from(item)
+    swapped = begins > item["current_period_start"] and state.switches.grace_after_swap == "lost"
+    return Span(item, begins, end, until_ms=at_ms if swapped else None)
 
 
 def _renewed(subscription: Object, item: Object, at: int) -> Object:
@@ -64,7 +78,8 @@ def draft(state: State, subscription: Object, spans: list[Span], at_ms: int, str
     """Make a draft invoice and say when it finalizes."""
     customer, at = state.objects["customer"][subscription["customer"]], at_ms // 1000
     clock, deliver_ms = _domain(state, customer["id"], at_ms, street_ms)
-    identifier, grace = object_id("in"), int(state.switches.finalization_grace_seconds)
+    at_once = reason == "subscription_update"
+    identifier, grace = object_id("in"), 0 if at_once else int(state.switches.finalization_grace_seconds)
     lines = lines_of(state, subscription, spans, aggregated_by(state, street_ms if clock else at_ms), identifier)
     period = (min(span.start for span in spans), max(span.end for span in spans))
     invoice = {
@@ -75,8 +90,8 @@ def draft(state: State, subscription: Object, spans: list[Span], at_ms: int, str
         "created": at,
         "next_payment_attempt": at + grace,
     }
-    waits = not clock and state.switches.invoice_created_gate != "off" and bool(endpoints_for(state, "invoice.created"))
-    at_latest = at_ms + max(grace, LONGEST_GRACE_SECONDS if waits else 0) * 1000
+    waits = not at_once and not clock and state.switches.invoice_created_gate != "off" and bool(endpoints_for(state, "invoice.created"))
+    at_latest = at_ms + (0 if at_once else max(grace, LONGEST_GRACE_SECONDS if waits else 0) * 1000)
     created = occurred(state, "invoice.created", shown(invoice), at_ms, deliver_ms=deliver_ms)
     drafted = {
         "record": "draft",
@@ -85,18 +100,22 @@ def draft(state: State, subscription: Object, spans: list[Span], at_ms: int, str
         "spans": [asdict(span) for span in spans],
         "events": [record["event"]["id"] for record in created if record["record"] == "event"][:1],
         "at_latest_ms": at_latest,
-        "fixed": False,
+        "fixed": at_once,
+        "at_once": at_once,
     }
     return invoice, [*stored("invoice", invoice), drafted, due(clock, "finalization", identifier, at_latest), *created]
 
 
-def finalize(state: State, identifier: str, at_ms: int, street_ms: int) -> list[Record]:
+def finalize(state: State, identifier: str, at_ms: int, street_ms: int, *, by_hand: bool = False) -> list[Record]:
     """Count for the last time, give a number, and pay. What is received from now on is on no invoice."""
     found, drafted, at = state.objects["invoice"][identifier], state.drafts[identifier], at_ms // 1000
     clock, deliver_ms = _domain(state, found["customer"], at_ms, street_ms)
     subscription = state.objects["subscription"][drafted["subscription"]]
     spans = [Span(**span) for span in drafted["spans"]]
-    lines = lines_of(state, subscription, spans, _final_count(state, clock, at_ms, street_ms), identifier)
+    # A date falls due before the requests of its instant; whoever finalizes by hand does so after those that came before.
+    before_ms = None if clock else at_ms + (1 if by_hand or drafted["at_once"] else 0)
+    counted = _final_count(state, clock, at_ms, street_ms, before_ms)
+    lines = lines_of(state, subscription, spans, counted, identifier)
     customer = state.objects["customer"][found["customer"]]
     sequence = customer.get("next_invoice_sequence", 1)
     final = {
@@ -125,11 +144,11 @@ def _prefix(customer: Object) -> str:
     return customer.get("invoice_prefix") or hashlib.blake2b(customer["id"].encode(), digest_size=4).hexdigest().upper()
 
 
-def _final_count(state: State, clock: str, at_ms: int, street_ms: int) -> Count:
+def _final_count(state: State, clock: str, at_ms: int, street_ms: int, before_ms: int | None) -> Count:
     if state.switches.finalization_counts == "aggregated":
         return aggregated_by(state, street_ms if clock else at_ms)
     # On a test clock all requests are made before the advance that finalizes, whatever the street's date says.
-    return received_before(state, None if clock else at_ms)
+    return received_before(state, before_ms)
 
 
 def _paid(state: State, invoice: Object, at: int) -> tuple[Object, tuple[str, ...]]:

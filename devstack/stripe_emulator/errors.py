@@ -59,6 +59,12 @@ def empty_parameter(name: str) -> StripeError:
     return StripeError(message, code="parameter_invalid_empty", parameter=name)
 
 
+def unsupported_in_flexible(name: str) -> StripeError:
+    """Refuse what only the classic billing mode knows."""
+    message = f"With `billing_mode.type=flexible` set on a subscription, the following parameters are not supported: {name}."
+    return StripeError(message, parameter=name)
+
+
 def invalid_integer(name: str, text: str) -> StripeError:
     """Refuse what does not read as a whole number."""
     return StripeError(f"Invalid integer: {text}", code="parameter_invalid_integer", parameter=name)

@@ -27,6 +27,7 @@ class Span:
     end: int
     fixed: str | None = None
     invoice_item: str | None = None
+    until_ms: int | None = None
 
 
 def aggregated_by(state: State, now_ms: int) -> Count:
@@ -52,6 +53,8 @@ def billed_quantity(state: State, span: Span, customer: str, count: Count) -> De
     """Give the quantity of a line: twelve decimals, and nothing where the total is negative."""
     if span.fixed is not None:
         return Decimal(span.fixed)
+    if span.until_ms is not None:
+        count = received_before(state, span.until_ms)
     meter = state.objects["meter"][span.item["price"]["recurring"]["meter"]]
     return _QUANTITY.quantize(max(count(meter, customer, span.start, span.end), ZERO), _QUANTITY_STEP)
 

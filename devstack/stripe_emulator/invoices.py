@@ -17,7 +17,8 @@ def create_preview(call: Call) -> Answer:
     """Preview the next invoice of a subscription, or of a customer's subscription whose period ends first."""
     subscription = _subscription_of(call)
     identifier = object_id("upcoming_in")
-    spans = [Span(item, item["current_period_start"], item["current_period_end"]) for item in subscription["items"]]
+    spans = [Span(**span) for span in subscription["pending_spans"]]
+    spans += [Span(item, cycle.billed_from(item), item["current_period_end"]) for item in subscription["items"]]
     lines = lines_of(call.state, subscription, spans, aggregated_by(call.state, call.now_ms), identifier, "il_tmp")
     customer = call.state.objects["customer"][subscription["customer"]]
     return Answer(shown(invoice_of(subscription, customer, identifier, _period(subscription), lines)))
@@ -99,7 +100,7 @@ def update(call: Call) -> Answer:
 def finalize(call: Call) -> Answer:
     """Finalize a draft at once."""
     invoice = _draft(call)
-    records = cycle.finalize(call.state, invoice["id"], call.state.now_ms_for(invoice["customer"], call.now_ms), call.now_ms)
+    records = cycle.finalize(call.state, invoice["id"], call.state.now_ms_for(invoice["customer"], call.now_ms), call.now_ms, by_hand=True)
     final = next(record["object"] for record in records if record["record"] == "object" and record["kind"] == "invoice")
     return Answer(shown(final), records)
 

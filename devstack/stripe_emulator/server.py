@@ -51,6 +51,8 @@ def application(pipeline: Pipeline) -> web.Application:
             web.get("/_emulator/faults", doors.reading(lambda request: {"faults": pipeline.state.faults.remaining()})),
             web.post("/_emulator/faults", doors.writing(lambda request, wish: control.order_faults(pipeline, wish))),
             web.delete("/_emulator/faults", doors.reading(lambda request: control.clear_faults(pipeline))),
+            web.get("/_emulator/deliveries", doors.reading(lambda request: control.deliveries(pipeline.state))),
+            web.post("/_emulator/roll_secret", doors.writing(lambda request, wish: control.roll_secret(pipeline, wish))),
             web.post("/_emulator/{noun}", doors.writing(lambda request, wish: control.set_up(pipeline, request.match_info["noun"], wish))),
             web.route("*", "/{address:.*}", doors.stripe),
         ]

@@ -14,6 +14,7 @@ from devstack.stripe_emulator.prices import shown_price
 from devstack.stripe_emulator.state import Object
 
 _MOST_ITEMS = 20
+_PRIVATE = frozenset({"billed_from", "pending_spans"})
 _STATUSES = ("active", "all", "canceled", "ended", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
 
 
@@ -33,7 +34,7 @@ def create(call: Call) -> Answer:
     # Stripe anchors a backdated subscription at its making; a set-up door may anchor it at its start instead.
     anchor = (start if call.wished_id else now) if anchor is None else anchor
     identifier = call.new_id("sub")
-    items = [_item(call, identifier, number, wish) for number, wish in enumerate(_wished_items(parameters))]
+    items = [item_of(call, identifier, number, wish) for number, wish in enumerate(_wished_items(parameters))]
     items = [{**item, **period_of(item, now, start, anchor)} for item in items]
     made = _subscription(call, identifier, customer, start, anchor, items)
     made["test_clock"] = found.get("test_clock")
@@ -49,14 +50,8 @@ def _wished_items(parameters: Parameters) -> list[Parameters]:
     return items
 
 
-def _item(call: Call, subscription: str, number: int, wish: Parameters) -> Object:
+def item_of(call: Call, subscription: str, number: int, wish: Parameters) -> Object:
     """Make an item; metered ones have no quantity."""
-    price_id = wish.needed_text("price")
-    price = call.state.find("price", price_id)
-    if price is None:
-        raise errors.no_such("price", price_id, f"items[{number}][price]")
-    if price["recurring"] is None or price["recurring"]["usage_type"] != "metered":
-        raise errors.StripeError(f"The emulator subscribes to metered prices only, not to {price_id}.", parameter=f"items[{number}][price]")
     # A set-up door that names the subscription gets items with names that can be foretold.
     identifier = f"si_{subscription.removeprefix('sub_')}_{number}" if call.wished_id else object_id("si")
     return {
@@ -66,11 +61,20 @@ def _item(call: Call, subscription: str, number: int, wish: Parameters) -> Objec
         "created": call.now,
         "discounts": [],
         "metadata": wish.mapping("metadata"),
-        "plan": _plan(price),
-        "price": price,
+        **priced(call, wish.needed_text("price"), f"items[{number}][price]"),
         "subscription": subscription,
         "tax_rates": [],
     }
+
+
+def priced(call: Call, price_id: str, parameter: str) -> Object:
+    """Give the parts of an item that its price decides."""
+    price = call.state.find("price", price_id)
+    if price is None:
+        raise errors.no_such("price", price_id, parameter)
+    if price["recurring"] is None or price["recurring"]["usage_type"] != "metered":
+        raise errors.StripeError(f"The emulator subscribes to metered prices only, not to {price_id}.", parameter=parameter)
+    return {"plan": _plan(price), "price": price}
 
 
 def _plan(price: Object) -> Object:
@@ -142,6 +146,7 @@ def _subscription(call: Call, identifier: str, customer: str, start: int, anchor
         "payment_settings": {"payment_method_options": None, "payment_method_types": None, "save_default_payment_method": "off"},
         "pending_invoice_item_interval": None,
         "pending_setup_intent": None,
+        "pending_spans": [],
         "pending_update": None,
         "schedule": None,
         "start_date": start,
@@ -157,9 +162,14 @@ def _subscription(call: Call, identifier: str, customer: str, start: int, anchor
 def shown(subscription: Object, expand: Collection[str] = (), prefix: str = "") -> Object:
     """Give a subscription with its items as a list."""
     expansion = prefix + "items.data.price."
-    items = [{**item, "price": shown_price(item["price"], expand, expansion)} for item in subscription["items"]]
+    items = [{**_public(item), "price": shown_price(item["price"], expand, expansion)} for item in subscription["items"]]
     listed = {**envelope(items, f"/v1/subscription_items?subscription={subscription['id']}"), "total_count": len(items)}
-    return {**subscription, "items": listed}
+    return {**_public(subscription), "items": listed}
+
+
+def _public(known: Object) -> Object:
+    """Leave out what the emulator remembers for itself."""
+    return {name: value for name, value in known.items() if name not in _PRIVATE}
 
 
 def period_of(item: Object, now: int, start: int, anchor: int) -> Object:

@@ -31,6 +31,7 @@ class Switches:
     finalization_grace_seconds: float = 3600.0
     finalization_counts: str = "received"
     invoice_created_gate: str = "all"
+    grace_after_swap: str = "lost"
     payment: str = "succeeds"
     flat_amount_at_zero: bool = True
     webhook_order: str = "as_created"
@@ -48,6 +49,7 @@ _CHOICES = {
     "last_ordering": ("timestamp", "received"),
     "finalization_counts": ("received", "aggregated"),
     "invoice_created_gate": ("all", "any", "off"),
+    "grace_after_swap": ("lost", "counts"),
     "payment": ("succeeds", "fails"),
     "webhook_order": ("as_created", "newest_first", "shuffled"),
 }

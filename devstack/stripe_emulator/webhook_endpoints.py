@@ -16,7 +16,7 @@ _PRIVATE = frozenset({"payload", "secrets"})
 def create(call: Call) -> Answer:
     """Make an endpoint; its secret is shown this once."""
     parameters = call.parameters
-    if len(call.state.objects.get("webhook_endpoint", {})) >= _MOST_ENDPOINTS:
+    if len([endpoint for endpoint in call.state.newest_first("webhook_endpoint") if endpoint["status"] != "deleted"]) >= _MOST_ENDPOINTS:
         raise errors.StripeError(f"You have reached the maximum of {_MOST_ENDPOINTS} test webhook endpoints.")
     # The set-up door alone may bring its own secret, or ask for thin events.
     secret = new_secret()

@@ -46,6 +46,7 @@ class Listener:
     endpoint: str = ""
     status: int = 200
     heard: list[Heard] = field(default_factory=list)
+    thinks: threading.Event | None = None
 
     def events(self) -> list[Any]:
         """Everything heard, verified."""
@@ -76,6 +77,8 @@ def listening(emulator: RunningEmulator, *, enabled_events: list[str] | None = N
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             listener.heard.append(Heard(body, self.headers["Stripe-Signature"]))
+            if listener.thinks is not None:
+                listener.thinks.wait(PATIENCE_SECONDS)
             self.send_response(listener.status)
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -80,6 +80,8 @@ _PARAMETERS: dict[str, Any] = {
     "GET /v1/invoices": params.InvoiceListParams,
     "POST /v1/invoices/{id}": params.InvoiceModifyParams,
     "GET /v1/invoices/{id}/lines": params.InvoiceListLinesParams,
+    "POST /v1/subscriptions/{id}": params.SubscriptionModifyParams,
+    "DELETE /v1/subscriptions/{id}": params.SubscriptionCancelParams,
     "GET /v1/events": params.EventListParams,
     "POST /v1/webhook_endpoints": params.WebhookEndpointCreateParams,
     "GET /v1/webhook_endpoints": params.WebhookEndpointListParams,
@@ -139,6 +141,8 @@ def test_each_emulated_address_is_one_of_the_sdk(emulator: RunningEmulator) -> N
     client.webhook_endpoints.retrieve(endpoint.id)
     client.webhook_endpoints.update(endpoint.id, {"disabled": True})
     client.webhook_endpoints.delete(endpoint.id)
+    client.subscriptions.update(made["subscription"]["id"], {"metadata": {"seen": "yes"}})
+    client.subscriptions.cancel(made["subscription"]["id"])
     client.customers.delete(world.customer)
     counts = emulator.ask("requests", limit=0)["counts"]
     reached = {endpoint for endpoint, outcomes in counts.items() if "200" in outcomes}

@@ -37,6 +37,13 @@ def test_ranges_add_up_whatever_is_visible(events: list[tuple[int, Decimal, int]
         expected = [value for timestamp, value, received_ms in events if start <= timestamp < start + length and received_ms <= latest]
         assert (total.count, total.sum) == (len(expected), sum(expected, Decimal(0)))
         assert sorted(event.value for event in total.events) == sorted(expected)
+        for listed in (True, False):
+            received = lane.received(start, start + length, now_ms, listed=listed)
+            before = [value for timestamp, value, at in events if start <= timestamp < start + length and at < now_ms]
+            assert (received.count, received.sum) == (len(before), sum(before, Decimal(0)))
+            assert lane.received(start, start + length, None, listed=listed).count == sum(
+                start <= timestamp < start + length for timestamp, _, _ in events
+            )
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**15), max_value=10**15, places=12))
