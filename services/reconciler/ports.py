@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -73,8 +73,8 @@ class InvoiceReads(Protocol):
     def preview(self, stripe_customer: str, subscription_id: str) -> Sequence[LineReading]:
         """The lines of the invoice that Stripe would write now."""
 
-    def price(self, price_id: str, event_names: Mapping[str, str]) -> PriceReading | None:
-        """A price with its tiers and currencies; None when Stripe does not know it. `event_names` are those of meters by id."""
+    def price(self, price_id: str, event_names: Mapping[str, str], currencies: Collection[str]) -> PriceReading | None:
+        """A price with its tiers, also in these currencies; None when Stripe does not know it. `event_names` are those of meters by id."""
 
     def event_names(self) -> Mapping[str, str]:
         """Event names by meter id."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -85,7 +85,7 @@ class GivenInvoices:
         """As given."""
         return (self.previews or {})[subscription_id]
 
-    def price(self, price_id: str, event_names: Mapping[str, str]) -> PriceReading | None:
+    def price(self, price_id: str, event_names: Mapping[str, str], currencies: Collection[str]) -> PriceReading | None:
         """As given."""
         return next((price for price in self.known_prices if price.price_id == price_id), None)
 

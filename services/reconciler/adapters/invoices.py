@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -52,16 +52,22 @@ class InvoiceReader:
 
         return self._read("preview", read) or ()
 
-    def price(self, price_id: str, event_names: Mapping[str, str]) -> PriceReading | None:
-        """A price with its tiers and currencies; None when Stripe does not know it. `event_names` are those of meters by id."""
+    def price(self, price_id: str, event_names: Mapping[str, str], currencies: Collection[str]) -> PriceReading | None:
+        """A price with its tiers, and with its amounts in other currencies where one of those is asked for; None when Stripe
+        does not know it. `event_names` are those of meters by id.
+        """
 
-        def read() -> PriceReading:
-            expand: Any = {"expand": ["tiers", "currency_options"]}
-            body = self._client.v1.prices.retrieve(price_id, expand).to_dict()
-            meter_id = (body.get("recurring") or {}).get("meter")
-            return PriceReading(price_id, str(body["currency"]), meter_id, event_names.get(meter_id or ""), body)
+        def read(*expanded: str) -> dict[str, Any]:
+            expand: Any = {"expand": list(expanded)}
+            return self._client.v1.prices.retrieve(price_id, expand).to_dict()
 
-        return self._read("price", read)
+        body = self._read("price", lambda: read("tiers"))
+        if body is not None and any(currency != body["currency"] for currency in currencies):
+            body = self._read("price", lambda: read("tiers", "currency_options", "currency_options.tiers"))
+        if body is None:
+            return None
+        meter_id = (body.get("recurring") or {}).get("meter")
+        return PriceReading(price_id, str(body["currency"]), meter_id, event_names.get(meter_id or ""), body)
 
     def event_names(self) -> Mapping[str, str]:
         """Event names by meter id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -104,12 +105,15 @@ class Invoices:
         self, lines: Sequence[LineReading], previews: Mapping[str, Sequence[LineReading]], now_ms: int
     ) -> dict[str, PriceReading]:
         """Ask for prices that are not known, or were read a sweep ago: what they charge never changes, all else may."""
-        wanted = {line.price_id for line in (*lines, *(line for some in previews.values() for line in some)) if line.price_id}
+        wanted: dict[str, set[str]] = defaultdict(set)
+        for line in (*lines, *(line for some in previews.values() for line in some)):
+            if line.price_id:
+                wanted[line.price_id].add(line.currency)
         unknown = [one for one in sorted(wanted) if one not in self._prices or now_ms - self._prices[one][1] >= self._sweep_ms]
         if unknown:
             event_names = self._stripe.event_names()
             for price_id in unknown:
-                price = self._stripe.price(price_id, event_names)
+                price = self._stripe.price(price_id, event_names, wanted[price_id])
                 if price is not None:
                     self._prices[price_id] = (price, now_ms)
         return {price_id: self._prices[price_id][0] for price_id in wanted if price_id in self._prices}
