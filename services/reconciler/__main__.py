@@ -6,11 +6,17 @@ import sys
 
 from services.reconciler import metrics
 from services.reconciler.adapters import StripeReader
+from services.reconciler.adapters.period_reader import PeriodReader
+from services.reconciler.adapters.webhook_topic import WebhookTopic
+from services.reconciler.app.flushing import Flushing
+from services.reconciler.app.notifications import Notifications
+from services.reconciler.app.period_room import PeriodParts, PeriodRoom, both, together
+from services.reconciler.app.periods import Periods
 from services.reconciler.app.room import Reconciler
 from services.reconciler.config import Settings
 from services.reconciler.core.rounds import rhythm
 from trueup.ledger.store.session import Session
-from trueup.runtime.clock import clock_from
+from trueup.runtime.clock import Clock, clock_from
 from trueup.runtime.loop import Stop, run_room
 from trueup.runtime.metrics import Registry
 from trueup.runtime.web import RoomServer
@@ -38,14 +44,43 @@ def main() -> int:
             registry,
             settings.reconciler_readers,
         )
-        server = RoomServer(settings.http_port, registry, reconciler.live, reconciler.ready, reconciler.activity, host=settings.http_host)
+        keeper = _keeper(settings, room, clock, registry)
+        server = RoomServer(
+            settings.http_port,
+            registry,
+            reconciler.live,
+            ready=lambda: both(reconciler.ready(), keeper.health()),
+            activity=lambda: together(reconciler.activity(), keeper.activity()),
+            host=settings.http_host,
+        )
         server.start()
+        keeper.start()
         try:
             reconciler.run(stop)
         finally:
+            keeper.stop()
             server.stop()
 
     return run_room(room, body)
+
+
+def _keeper(settings: Settings, room: str, clock: Clock, registry: Registry) -> PeriodRoom:
+    """The period keeper; without a broker it lives on polling alone."""
+    session = Session(settings.postgres_dsn, f"{room}-periods")
+    stripe = PeriodReader(settings.stripe_api_key, settings.stripe_url)
+    day_seconds = 86_400
+    return PeriodRoom(
+        PeriodParts(
+            session=session,
+            clock=clock,
+            periods=Periods(session, stripe, settings.reconciler_sweep_seconds or day_seconds, registry),
+            # A simulated clock stops at every date that somebody waits for.
+            notifications=Notifications(session, stripe, day_seconds if clock.simulated else 900, registry),
+            flushing=Flushing(session, stripe, 900 if clock.simulated else 5),
+            webhooks=WebhookTopic(settings) if settings.kafka_bootstrap else None,
+            registry=registry,
+        )
+    )
 
 
 if __name__ == "__main__":

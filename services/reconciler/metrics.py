@@ -32,8 +32,27 @@ REVIEW_OPEN = Metric(Kind.GAUGE, "review_open", "Cases that wait for a person.",
 CLOCK_SKEW = Metric(
     Kind.GAUGE, "clock_skew_seconds", "Our clock minus Stripe's, from the date of its last answer; 0 with a simulated clock."
 )
+WEBHOOKS = Metric(Kind.COUNTER, "webhooks_total", "Stripe's notifications read from their topic: new, or known already.", ("outcome",))
+WEBHOOK_LAST = Metric(
+    Kind.GAUGE,
+    "webhook_last_received_timestamp_seconds",
+    "When the newest notification of Stripe's reached our door; silence while usage is acknowledged means that webhooks do not come.",
+)
+EVENTS_MISSED = Metric(
+    Kind.COUNTER, "stripe_events_missed_total", "Events that polling found and no webhook had brought: the endpoint has a gap."
+)
+DEADLINE = Metric(
+    Kind.GAUGE,
+    "deadline_timestamp_seconds",
+    "The earliest deadline of what is not through: usage unsent or in flight, and periods closing or not provable.",
+    ("state",),
+)
 
 ALL = (
+    WEBHOOKS,
+    WEBHOOK_LAST,
+    EVENTS_MISSED,
+    DEADLINE,
     DIFFERENCE,
     LAST_SUCCESS,
     READS,

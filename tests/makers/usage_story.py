@@ -19,10 +19,11 @@ from __future__ import annotations
 
 from tests.makers.capture_batches import make_announced, make_event, make_forwarded, make_rejected
 from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, hours
+from trueup.ledger.periods import PeriodFact
 from trueup.ledger.store import periods
 
 DAY_MS = 24 * HOUR_MS
-PERIOD = periods.PeriodFact(
+PERIOD = PeriodFact(
     "si_acme", "sub_acme", "cus_acme", "price_tokens", "tokens", "basic", "usd", NOON_MS - 10 * DAY_MS, NOON_MS + 20 * DAY_MS
 )
 ARRIVAL_MS = NOON_MS + 20 * MINUTE_MS + 1_000

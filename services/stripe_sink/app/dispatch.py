@@ -20,7 +20,7 @@ from services.stripe_sink.metrics.dispatch import (
 )
 from services.stripe_sink.ports.stripe import MeterCalls
 from trueup.contracts.errors import Broken, Transient
-from trueup.ledger.store import deployment
+from trueup.ledger.store import deployment, flush
 from trueup.ledger.store.dispatch import arming, cuts, lanes, settlements
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime import log
@@ -127,6 +127,8 @@ class Dispatch:
         why = "idle"
         if not state.judged or any(due <= state.now_ms for due in dues):
             why = "something is due"
+        elif flush.pending(connection):
+            why = "a flush waits for a cut"
         elif work.to_send:
             why = f"{work.to_send} intents to send"
         if why != "idle":

@@ -8,7 +8,7 @@ from services.stripe_sink.core.dispatch_intent import draft
 from services.stripe_sink.core.dispatch_wait import should_cut
 from services.stripe_sink.metrics.dispatch import INTENTS_CUT
 from trueup.contracts.errors import Broken
-from trueup.ledger.store import deployment
+from trueup.ledger.store import deployment, flush
 from trueup.ledger.store.dispatch import cuts, lanes
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime.metrics import Registry
@@ -44,6 +44,7 @@ class Cutter:
             self._look_for_boundaries = False
             if cuts.split(connection, self._writer):
                 return 1
+        flush.hasten(connection)
         made = lanes.expire(connection, self._writer)
         while covered := self._make_intents(connection, state.now_ms):
             made += covered
@@ -64,7 +65,7 @@ class Cutter:
         if state.newest_batch <= state.discovered_through:
             return
         now_seconds = time.monotonic()
-        if should_cut(
+        if flush.uncut(connection) or should_cut(
             newest_batch=state.newest_batch,
             discovered_through=state.discovered_through,
             fresh_due_ms=cuts.fresh_due_ms(connection, state.discovered_through),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from hashlib import sha256
 
 import psycopg
@@ -12,6 +14,7 @@ from psycopg.rows import class_row
 
 from trueup.contracts.errors import Broken
 from trueup.contracts.periods import BillingPeriod, Calendar
+from trueup.ledger.periods import PeriodEvent, PeriodFact
 from trueup.ledger.store import queries
 from trueup.ledger.store.instants import instant
 
@@ -30,47 +33,70 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class PeriodFact:
-    """A billing period of a subscription item, as Stripe said it."""
+class DuePeriod:
+    """A period that is not done with, and everything it is judged by."""
 
     subscription_item_id: str
     subscription_id: str
     stripe_customer: str
-    price_id: str
+    customer: str
     stripe_event_name: str
-    plan: str | None
-    currency: str
+    scale: int
     start_ms: int
     end_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodEvent:
-    """What became of a period."""
-
-    subscription_item_id: str
-    start_ms: int
-    status: str
-    invoice_id: str | None
-    deadline_ms: int | None
-    deadline_basis: str | None
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpenPeriod:
-    """A period that is not settled."""
-
-    subscription_item_id: str
-    subscription_id: str
-    stripe_customer: str
-    stripe_event_name: str
-    start_ms: int
-    end_ms: int
+    minute_start_ms: int
+    minute_end_ms: int
     status: str
     invoice_id: str | None
     finalizes_ms: int
     deadline_basis: str
+    margin_ms: int
+    summary_settle_seconds: int
+    unsent_segments: int
+    open_intents: int
+    acknowledged: Decimal  # smallest unit, in the period's whole minutes
+    any_usage: bool
+    answered_ms: int | None
+    checked_acknowledged: Decimal | None
+    quantity_stripe: Decimal | None
+    read_ms: int | None
+    previous_quantity_stripe: Decimal | None
+    previous_read_ms: int | None
+    provable: bool
+    why_not: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEvent:
+    """An event of Stripe, as it is kept."""
+
+    event_id: str
+    type: str
+    object_id: str | None
+    stripe_customer: str | None
+    created_ms: int
+    received_at_ms: int
+    via: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodStatus:
+    """A row of view finance.period_status."""
+
+    customer_id: str
+    subscription_id: str
+    subscription_item_id: str
+    meter: str | None
+    period_start: datetime
+    period_end: datetime
+    status: str
+    open_quantity: Decimal
+    deadline: datetime
+    provable: bool
+    why_not: str | None
+    unit: str
+    invoice_id: str | None
 
 
 def standing(connection: psycopg.Connection) -> Standing:
@@ -128,10 +154,70 @@ def record_event(connection: psycopg.Connection, event: PeriodEvent) -> bool:
     return added.rowcount == 1
 
 
-def unsettled(connection: psycopg.Connection) -> list[OpenPeriod]:
-    """Every period that is not settled, the earliest end first."""
-    with connection.cursor(row_factory=class_row(OpenPeriod)) as cursor:
-        return cursor.execute(queries.load("periods")["open"]).fetchall()
+def due(connection: psycopg.Connection, stripe_customers: Iterable[str]) -> list[DuePeriod]:
+    """Every period of these customers that is not done with, the earliest end first."""
+    with connection.cursor(row_factory=class_row(DuePeriod)) as cursor:
+        return cursor.execute(queries.load("periods")["due"], {"stripe_customers": list(stripe_customers)}).fetchall()
+
+
+def unsettled(connection: psycopg.Connection) -> dict[str, int]:
+    """Stripe customers with periods that are not done with, each with the earliest end of one that is still open."""
+    return {customer: int(end_ms) for customer, end_ms in connection.execute(queries.load("periods")["unsettled"])}
+
+
+def store_check(connection: psycopg.Connection, period: DuePeriod, stripe: int, read_at_ms: int) -> None:
+    """Keep what a period's summary showed, beside what stood in acknowledged when it was asked for."""
+    connection.execute(
+        queries.load("periods")["store_check"],
+        {
+            "subscription_item_id": period.subscription_item_id,
+            "period_start": instant(period.start_ms),
+            "acknowledged": period.acknowledged,
+            "stripe": Decimal(stripe),
+            "read_at": instant(read_at_ms),
+        },
+    )
+
+
+def record_told(connection: psycopg.Connection, events: Iterable[ToldEvent]) -> int:
+    """Keep events of Stripe; says how many were new."""
+    new = 0
+    with connection.transaction():
+        for event in events:
+            given = {
+                "event_id": event.event_id,
+                "type": event.type,
+                "object_id": event.object_id,
+                "stripe_customer": event.stripe_customer,
+                "created": instant(event.created_ms),
+                "received_at": instant(event.received_at_ms),
+                "via": event.via,
+                "body": event.body,
+            }
+            new += connection.execute(queries.load("periods")["add_stripe_event"], given).rowcount
+    return new
+
+
+def polled_ms(connection: psycopg.Connection) -> int | None:
+    """When Stripe's list of events was polled last."""
+    row = connection.execute(queries.load("periods")["polled"]).fetchone()
+    return None if row is None else int(row[0])
+
+
+def store_poll(connection: psycopg.Connection, polled_at_ms: int, missed: int) -> None:
+    """Say that Stripe's list of events was polled, and how many no webhook had brought."""
+    connection.execute(queries.load("periods")["store_poll"], {"polled_at": instant(polled_at_ms), "missed": missed})
+
+
+def deadlines(connection: psycopg.Connection) -> dict[str, int]:
+    """The earliest deadline of what is not through yet, by state."""
+    return {state: int(at) for state, at in connection.execute(queries.load("periods")["at_risk"]) if at is not None}
+
+
+def status(connection: psycopg.Connection, customer: str | None = None) -> list[PeriodStatus]:
+    """Where each billing period stands, of one customer or of all."""
+    with connection.cursor(row_factory=class_row(PeriodStatus)) as cursor:
+        return cursor.execute(queries.load("periods")["status"], {"customer": customer}).fetchall()
 
 
 def _cause(kind: str, *parts: object) -> str:

@@ -54,17 +54,75 @@ values (
 )
 on conflict (cause_key) do nothing;
 
--- name: open
--- Periods that are not settled, with what they are judged by.
-select
-    p.subscription_item_id, p.subscription_id, p.stripe_customer, p.stripe_event_name,
-    ledger.milliseconds(p.period_start) as start_ms, ledger.milliseconds(p.period_end) as end_ms,
-    p.status, p.invoice_id, ledger.milliseconds(p.finalizes_at) as finalizes_ms, p.deadline_basis
+-- name: unsettled
+-- Whose periods are not done with; the earliest end among them.
+select p.stripe_customer, ledger.milliseconds(min(p.period_end))
 from derived.period p
-where p.status <> 'settled'
-order by p.period_end, p.subscription_item_id;
+where p.status not in ('settled', 'not_provable') or p.status = 'not_provable' and p.invoice_id is null
+group by p.stripe_customer;
 
 -- name: facts_of_period
 -- How often this period was told: the same content told after another one is a new fact.
 select count(*) from ledger.billing_period p
 where p.subscription_item_id = %(subscription_item_id)s and p.period_start = %(period_start)s;
+
+-- name: due
+-- Periods that are not done with, of some Stripe customers or of all, with everything they are judged by.
+select
+    p.subscription_item_id, p.subscription_id, p.stripe_customer, p.customer, p.stripe_event_name, p.scale,
+    ledger.milliseconds(p.period_start) as start_ms, ledger.milliseconds(p.period_end) as end_ms,
+    ledger.milliseconds(p.minute_start) as minute_start_ms, ledger.milliseconds(p.minute_end) as minute_end_ms,
+    p.status, p.invoice_id, ledger.milliseconds(p.finalizes_at) as finalizes_ms, p.deadline_basis,
+    ledger.milliseconds(p.finalizes_at) - ledger.milliseconds(p.deadline) as margin_ms,
+    p.summary_settle_seconds, p.unsent_segments, p.open_intents, p.acknowledged, p.lane_id is not null as any_usage,
+    ledger.milliseconds(p.answered_at) as answered_ms,
+    p.checked_acknowledged, p.quantity_stripe, ledger.milliseconds(p.read_at) as read_ms,
+    p.previous_quantity_stripe, ledger.milliseconds(p.previous_read_at) as previous_read_ms,
+    p.provable, p.why_not
+from derived.period_judged p
+where p.stripe_customer = any(%(stripe_customers)s)
+    and (p.status not in ('settled', 'not_provable') or p.status = 'not_provable' and p.invoice_id is null)
+order by p.period_end, p.subscription_item_id;
+
+-- name: store_check
+insert into ops.period_check as k (subscription_item_id, period_start, quantity_acknowledged, quantity_stripe, read_at)
+values (%(subscription_item_id)s, %(period_start)s, %(acknowledged)s, %(stripe)s, %(read_at)s)
+on conflict (subscription_item_id, period_start) do update
+set quantity_acknowledged = excluded.quantity_acknowledged, quantity_stripe = excluded.quantity_stripe, read_at = excluded.read_at,
+    -- The first of two readings stays until it is old enough to be the other one.
+    previous_quantity_stripe = case
+        when k.previous_read_at is null or k.previous_quantity_stripe <> k.quantity_stripe then k.quantity_stripe
+        else k.previous_quantity_stripe
+    end,
+    previous_read_at = case
+        when k.previous_read_at is null or k.previous_quantity_stripe <> k.quantity_stripe then k.read_at
+        else k.previous_read_at
+    end;
+
+-- name: add_stripe_event
+insert into ledger.stripe_event (event_id, type, object_id, stripe_customer, created, received_at, via, body, recorded_at)
+values (%(event_id)s, %(type)s, %(object_id)s, %(stripe_customer)s, %(created)s, %(received_at)s, %(via)s, %(body)s::jsonb, ops.now())
+on conflict (event_id) do nothing;
+
+-- name: status
+select
+    p.customer_id, p.subscription_id, p.subscription_item_id, p.meter, p.period_start, p.period_end, p.status, p.open_quantity, p.deadline,
+    p.provable, p.why_not, p.unit, p.invoice_id
+from finance.period_status p
+where %(customer)s::text is null or p.customer_id = %(customer)s
+order by p.customer_id, p.period_start, p.meter, p.subscription_item_id;
+
+-- name: polled
+select ledger.milliseconds(g.polled_at) from ops.event_poll g;
+
+-- name: store_poll
+insert into ops.event_poll as g (polled_at, missed_total) values (%(polled_at)s, %(missed)s)
+on conflict (only_row) do update set polled_at = greatest(g.polled_at, excluded.polled_at), missed_total = g.missed_total + excluded.missed_total;
+
+-- name: at_risk
+-- What lies before its deadline, by state, in the order of dates: the earliest deadline of each.
+select 'unsent' as state, ledger.milliseconds(min(u.deadline)) from ops.uncovered_segment u where u.deadline is not null
+union all
+select 'in_flight', ledger.milliseconds(min(o.deadline)) from ops.open_intent o where o.deadline is not null
+union all
+select p.status, ledger.milliseconds(min(p.finalizes_at)) from derived.period p where p.status in ('closing', 'not_provable') group by p.status;

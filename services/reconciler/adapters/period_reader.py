@@ -1,0 +1,140 @@
+"""Subscriptions, invoices and events as the period keeper reads them: all pages, plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import stamina
+import stripe
+
+from services.reconciler.adapters.stripe_reader import ATTEMPTS, PAGE, RETRY_SECONDS
+from services.reconciler.core.closing import Invoice, PeriodInvoice
+from services.reconciler.core.timeline import Item, Subscription
+from trueup.contracts.errors import Transient
+from trueup.runtime.stripe_client import stripe_client
+
+T = TypeVar("T")
+BASE_UNIT = 1_000
+
+
+class PeriodReader:
+    """Reads through stripe-python. Safe to share between threads."""
+
+    def __init__(self, api_key: str, base_address: str | None) -> None:
+        self._client = stripe_client(api_key, base_address)
+
+    def event_names(self) -> Mapping[str, str]:
+        """Event names by meter id."""
+        return self._read(
+            "meters",
+            lambda: {meter.id: meter.event_name for meter in self._client.v1.billing.meters.list({"limit": PAGE}).auto_paging_iter()},
+        )
+
+    def subscriptions(self, stripe_customer: str) -> Sequence[Subscription]:
+        """A customer's subscriptions, cancelled ones too; none when Stripe does not know the customer."""
+        query: Any = {"customer": stripe_customer, "limit": PAGE, "status": "all"}
+        found = self._all("subscriptions", lambda: self._client.v1.subscriptions.list(query).auto_paging_iter())
+        return [_subscription(body) for body in found]
+
+    def invoices(self, stripe_customer: str, since_ms: int) -> Sequence[PeriodInvoice]:
+        """Which invoice bills which item's period, of a customer's invoices made since an instant."""
+        query: Any = {"customer": stripe_customer, "limit": PAGE, "created": {"gte": since_ms // BASE_UNIT}}
+
+        def read() -> list[PeriodInvoice]:
+            found = []
+            for invoice in self._client.v1.invoices.list(query).auto_paging_iter():
+                read = _invoice(invoice.to_dict())
+                found += [PeriodInvoice(item, start_ms, read) for item, start_ms in _spans(invoice.lines.auto_paging_iter())]
+            return found
+
+        return self._read("invoices", lambda: _none_if_missing(read))
+
+    def total(self, meter_id: str, stripe_customer: str, from_ms: int, to_ms: int) -> float:
+        """The summary of one range of whole minutes."""
+        asked: Any = {"customer": stripe_customer, "start_time": from_ms // BASE_UNIT, "end_time": to_ms // BASE_UNIT, "limit": PAGE}
+        rows = self._read(
+            "summaries",
+            lambda: _none_if_missing(lambda: list(self._client.v1.billing.meters.event_summaries.list(meter_id, asked).auto_paging_iter())),
+        )
+        return sum((float(row.aggregated_value) for row in rows), 0.0)
+
+    def events(self, since_ms: int) -> Sequence[Mapping[str, Any]]:
+        """Every event of the last days that Stripe still lists, made since an instant."""
+        query: Any = {"created": {"gte": since_ms // BASE_UNIT}, "limit": PAGE}
+        return self._all("events", lambda: self._client.v1.events.list(query).auto_paging_iter())
+
+    def _all(self, what: str, read: Callable[[], Any]) -> list[Mapping[str, Any]]:
+        return self._read(what, lambda: _none_if_missing(lambda: [found.to_dict() for found in read()]))
+
+    def _read(self, what: str, read: Callable[[], T]) -> T:
+        for attempt in stamina.retry_context(on=Transient, attempts=ATTEMPTS, timeout=RETRY_SECONDS, wait_initial=0.1, wait_max=1.0):
+            with attempt:
+                try:
+                    return read()
+                except stripe.StripeError as error:
+                    raise Transient(f"Stripe's {what} could not be read: {error}") from error
+        raise Transient(f"Stripe's {what} could not be read")
+
+
+def _none_if_missing(read: Callable[[], list[T]]) -> list[T]:
+    try:
+        return read()
+    except stripe.InvalidRequestError as error:
+        if error.code == "resource_missing":
+            return []
+        raise
+
+
+def _subscription(body: Mapping[str, Any]) -> Subscription:
+    items = body["items"]["data"]
+    return Subscription(
+        subscription_id=str(body["id"]),
+        stripe_customer=str(body["customer"]),
+        status=str(body["status"]),
+        created_ms=_milliseconds(body["created"]) or 0,
+        start_ms=_milliseconds(body["start_date"]) or 0,
+        anchor_ms=_milliseconds(body["billing_cycle_anchor"]) or 0,
+        ended_ms=_milliseconds(body.get("ended_at")),
+        prices=tuple([str(item["price"]["id"]) for item in items]),
+        items=tuple([_item(item) for item in items if (item["price"].get("recurring") or {}).get("meter")]),
+    )
+
+
+def _item(body: Mapping[str, Any]) -> Item:
+    price = body["price"]
+    return Item(
+        item_id=str(body["id"]),
+        created_ms=_milliseconds(body["created"]) or 0,
+        price_id=str(price["id"]),
+        meter_id=str(price["recurring"]["meter"]),
+        currency=str(price["currency"]),
+        interval=str(price["recurring"]["interval"]),
+        interval_count=int(price["recurring"]["interval_count"]),
+        period_start_ms=_milliseconds(body["current_period_start"]) or 0,
+        period_end_ms=_milliseconds(body["current_period_end"]) or 0,
+    )
+
+
+def _invoice(body: Mapping[str, Any]) -> Invoice:
+    return Invoice(
+        invoice_id=str(body["id"]),
+        status=str(body["status"]),
+        finalizes_ms=_milliseconds(body.get("automatically_finalizes_at")),
+        finalized_ms=_milliseconds((body.get("status_transitions") or {}).get("finalized_at")),
+    )
+
+
+def _spans(lines: Any) -> set[tuple[str, int]]:
+    """The (item, period start) that an invoice's lines bill."""
+    found = set()
+    for line in lines:
+        body = line.to_dict()
+        item = ((body.get("parent") or {}).get("subscription_item_details") or {}).get("subscription_item")
+        if item:
+            found.add((str(item), int(body["period"]["start"]) * BASE_UNIT))
+    return found
+
+
+def _milliseconds(seconds: int | None) -> int | None:
+    return None if seconds is None else int(seconds) * BASE_UNIT

@@ -1,0 +1,107 @@
+"""What Stripe tells by itself: notifications kept by event id, and the gaps between them closed by asking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from services.reconciler.core.webhooks import NOTHING_TOLD, Event, Folded, event_of, fold, hinted
+from services.reconciler.metrics import EVENTS_MISSED, WEBHOOK_LAST, WEBHOOKS
+from trueup.contracts.errors import Broken, Transient
+from trueup.contracts.webhooks import StripeWebhook
+from trueup.ledger.store import deployment, periods
+from trueup.ledger.store.periods import ToldEvent
+from trueup.ledger.store.session import Session
+from trueup.runtime import log
+from trueup.runtime.metrics import Registry
+
+DAY_MS = 86_400_000
+# Stripe lists events for 30 days.
+LISTED_MS = 30 * DAY_MS
+# What is younger may still be on its way by webhook.
+ON_ITS_WAY_MS = 5 * 60_000
+# Each poll looks back over the last one's end: events are listed a moment after their date.
+OVERLAP_MS = 60 * 60_000
+AGAIN_MS = 60_000
+
+
+class EventReads(Protocol):
+    """Where the gaps are closed."""
+
+    def events(self, since_ms: int) -> Sequence[Mapping[str, Any]]:
+        """Every event that Stripe still lists, made since an instant."""
+
+
+class Notifications:
+    """Keeps what is told, and says whose subscriptions and invoices must be read again because of it."""
+
+    def __init__(self, session: Session, stripe: EventReads, poll_seconds: int, registry: Registry | None = None) -> None:
+        self._session = session
+        self._stripe = stripe
+        self._poll_ms = poll_seconds * 1_000
+        self._registry = registry
+        self._log = log.get("notifications")
+        self.told: Folded = NOTHING_TOLD
+        self.next_poll_ms = 0
+
+    def keep(self, webhooks: Sequence[StripeWebhook]) -> frozenset[str]:
+        """Keep notifications; gives the customers they hint at. One of another mode halts: it is not about these books."""
+        held = self._session.run(deployment.held)
+        told, events = [], []
+        for webhook in webhooks:
+            if held is not None and webhook.livemode is not held.livemode:
+                raise Broken(f"webhook {webhook.event_id} is of another mode than this deployment's")
+            body = json.loads(webhook.body)
+            event = event_of(body)
+            events.append(event)
+            told.append(_told(event, webhook.created_ms, webhook.received_at_ms, "webhook", webhook.body.decode()))
+        new = self._session.run(lambda connection: periods.record_told(connection, told))
+        self._count(webhooks, new)
+        return self._fold(events)
+
+    def poll(self, now_ms: int) -> frozenset[str]:
+        """Ask for the events of the last days that no webhook brought; gives the customers they hint at."""
+        last_ms = self._session.run(periods.polled_ms)
+        since_ms = max(now_ms - LISTED_MS, 0 if last_ms is None else last_ms - OVERLAP_MS)
+        until_ms = now_ms - ON_ITS_WAY_MS
+        try:
+            listed = self._stripe.events(since_ms)
+        except Transient as missing:
+            # Nothing is lost: the next poll begins where the last one that was answered ended.
+            self._log.warning(str(missing))
+            self.next_poll_ms = now_ms + AGAIN_MS
+            return frozenset()
+        bodies = [body for body in listed if int(body["created"]) * 1_000 <= until_ms]
+        events = [event_of(body) for body in bodies]
+        told = [
+            _told(event, event.created_ms, now_ms, "poll", json.dumps(body, default=str))
+            for event, body in zip(events, bodies, strict=True)
+        ]
+        missed = self._session.run(lambda connection: periods.record_told(connection, told))
+        self._session.run(lambda connection: periods.store_poll(connection, until_ms, missed))
+        if missed:
+            self._log.warning("polling found events that no webhook had brought", missed=missed, since_ms=since_ms)
+            if self._registry is not None:
+                self._registry.increase(EVENTS_MISSED, missed)
+        self.next_poll_ms = (now_ms // self._poll_ms + 1) * self._poll_ms
+        return self._fold(events) if missed else frozenset()
+
+    def _fold(self, events: Sequence[Event]) -> frozenset[str]:
+        before, self.told = self.told, fold(self.told, events)
+        # What changed nothing of what was told hints at nothing new.
+        fresh = [event for event in events if event.object_id is None or before.get(event.object_id) != self.told.get(event.object_id)]
+        return hinted(fresh)
+
+    def _count(self, webhooks: Sequence[StripeWebhook], new: int) -> None:
+        if self._registry is None or not webhooks:
+            return
+        self._registry.increase(WEBHOOKS, new, outcome="new")
+        self._registry.increase(WEBHOOKS, len(webhooks) - new, outcome="known")
+        self._registry.set(WEBHOOK_LAST, max(webhook.received_at_ms for webhook in webhooks) / 1_000)
+
+
+def _told(event: Event, created_ms: int, received_at_ms: int, via: str, body: str) -> ToldEvent:
+    # jsonb holds no NUL; the bytes themselves stay on the topic.
+    kept = body.replace("\\u0000", "\\ufffd")
+    return ToldEvent(event.event_id, event.type, event.object_id, event.stripe_customer, created_ms, received_at_ms, via, kept)

@@ -1,0 +1,175 @@
+"""The period keeper's thread: notifications, periods, closes and flushes; beside the rounds of reading, never in their way."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from services.reconciler.adapters.webhook_topic import WebhookTopic
+from services.reconciler.app.flushing import Flushing
+from services.reconciler.app.notifications import Notifications
+from services.reconciler.app.periods import Periods
+from services.reconciler.metrics import DEADLINE
+from trueup.contracts.errors import Broken, Transient
+from trueup.ledger.store import periods
+from trueup.ledger.store.session import Session
+from trueup.runtime import log
+from trueup.runtime.clock import Clock
+from trueup.runtime.metrics import Registry
+from trueup.runtime.web import Activity, Health
+
+LOOK_SECONDS = 0.2
+AFTER_FAILURE_SECONDS = 1.0
+SHOWN_STATES = ("unsent", "in_flight", "closing", "not_provable")
+
+
+@dataclass(slots=True)
+class PeriodParts:
+    """What the keeper works with."""
+
+    session: Session
+    clock: Clock
+    periods: Periods
+    notifications: Notifications
+    flushing: Flushing
+    webhooks: WebhookTopic | None  # None where there is no broker to read them from
+    registry: Registry
+
+
+class PeriodRoom:
+    """Looks until asked to stop. What fails in passing is tried again; a broken invariant stops the keeper and says why."""
+
+    def __init__(self, parts: PeriodParts) -> None:
+        self._parts = parts
+        self._stopping = threading.Event()
+        self._bell = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="periods", daemon=True)
+        self._log = log.get("periods")
+        self._hints: set[str] = set()
+        self._broken: str | None = None
+        self._unread: str | None = None  # why the last look at customers was not whole
+        self._trouble: str | None = "nothing was looked at yet"
+        self._in_hand = True
+        self._looked_ms = -1
+        self._work = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the look in hand."""
+        self._stopping.set()
+        self._bell.set()
+        self._thread.join()
+        if self._parts.webhooks is not None:
+            self._parts.webhooks.close()
+        self._parts.session.close()
+
+    def health(self) -> Health:
+        """Whether periods are kept."""
+        why = self._broken or self._trouble
+        return Health(why is None, f"periods: {why}" if why else "keeping periods")
+
+    def activity(self) -> Activity:
+        """What is left to do at this date."""
+        if self._broken is not None:
+            return Activity(True, self._work, None, (), f"periods stopped: {self._broken}")
+        due_ms = self._due_ms()
+        why = ""
+        if self._in_hand or self._hints:
+            why = "periods are being looked at"
+        elif self._looked_ms < self._parts.clock.now_ms():
+            why = "nothing was looked at on this date yet"
+        elif due_ms is not None and due_ms <= self._parts.clock.now_ms():
+            why = "periods are due"
+        elif self._parts.webhooks is not None:
+            why = self._parts.webhooks.behind()
+        if why:
+            self._bell.set()
+        return Activity(not why, self._work + self._parts.periods.work, due_ms if not why else None, (), why or "idle")
+
+    def step(self) -> int:
+        """One look; says how much was done."""
+        parts = self._parts
+        now_ms = parts.clock.now_ms()
+        done = self._receive()
+        if now_ms >= parts.notifications.next_poll_ms:
+            self._in_hand = True
+            self._hints |= parts.notifications.poll(now_ms)
+            done += 1
+        due = set(parts.periods.due(now_ms)) | self._hints
+        if due:
+            self._in_hand = True
+            failures = parts.periods.look(due, now_ms)
+            self._hints -= due
+            done += len(due)
+            self._unread = f"{failures} customers could not be read" if failures else None
+        # What was flushed can be compared now.
+        flushed = parts.flushing.step(now_ms)
+        self._hints |= flushed
+        done += len(flushed)
+        if done:
+            self._show()
+        self._work += done
+        self._looked_ms = now_ms
+        self._trouble = self._unread
+        self._in_hand = False
+        return done
+
+    def _receive(self) -> int:
+        topic = self._parts.webhooks
+        if topic is None:
+            return 0
+        received = topic.read(0.05)
+        if received.webhooks:
+            self._hints |= self._parts.notifications.keep(received.webhooks)
+        topic.commit(received)
+        return len(received.webhooks)
+
+    def _due_ms(self) -> int | None:
+        parts = self._parts
+        dates = (parts.periods.next_due_ms(), parts.notifications.next_poll_ms, parts.flushing.next_due_ms)
+        return min([at_ms for at_ms in dates if at_ms is not None], default=None)
+
+    def _show(self) -> None:
+        registry = self._parts.registry
+        registry.clear(DEADLINE)
+        for state, at_ms in self._parts.session.run(periods.deadlines).items():
+            if state in SHOWN_STATES:
+                registry.set(DEADLINE, at_ms / 1_000, state=state)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._bell.clear()
+            pause = LOOK_SECONDS
+            try:
+                done = self.step()
+            except Transient as away:
+                self._trouble = str(away)
+                self._log.warning("looking again", why=self._trouble)
+                done, pause = 0, AFTER_FAILURE_SECONDS
+            except Broken as broken:
+                self._broken = str(broken)
+                self._log.critical("periods stopped", why=self._broken)
+                self._in_hand = False
+                return
+            if not done:
+                self._bell.wait(pause)
+
+
+def together(reading: Activity, keeping: Activity) -> Activity:
+    """Idle when both are; the work of both only grows, so does its sum."""
+    dues = [due for due in (reading.next_due_ms, keeping.next_due_ms) if due is not None]
+    return Activity(
+        idle=reading.idle and keeping.idle,
+        work=reading.work + keeping.work,
+        next_due_ms=min(dues, default=None),
+        owns=(*reading.owns, *keeping.owns),
+        why=f"reading: {reading.why}; periods: {keeping.why}",
+    )
+
+
+def both(reading: Health, keeping: Health) -> Health:
+    """Well when both are; why says which is not."""
+    return Health(reading.ok and keeping.ok, f"{reading.why}; {keeping.why}")

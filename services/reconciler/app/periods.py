@@ -1,0 +1,206 @@
+"""The period keeper: learns periods and invoices from Stripe, closes what has ended, and says by when it must look again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from services.reconciler.app.flushing import PERIOD_ENDED
+from services.reconciler.core.closing import Change, Invoice, Period, PeriodInvoice, judge, next_look_ms
+from services.reconciler.core.timeline import Subscription, facts_of
+from services.reconciler.metrics import READS
+from trueup.contracts.catalogue import Catalogue, parse
+from trueup.contracts.errors import Transient
+from trueup.contracts.plans import plan_of
+from trueup.contracts.quantities import summary_to_smallest
+from trueup.ledger.periods import PeriodEvent
+from trueup.ledger.store import clock, flush, periods, plans, reconciliation
+from trueup.ledger.store.periods import DuePeriod
+from trueup.ledger.store.plans import PlanFact
+from trueup.ledger.store.session import Connection, Session
+from trueup.runtime import log
+from trueup.runtime.metrics import Registry
+
+DAY_MS = 86_400_000
+# Stripe takes usage for 35 days back, and a period may be that much older at its other end.
+REACH_MS = 70 * DAY_MS
+AGAIN_MS = 60_000
+
+
+class PeriodReads(Protocol):
+    """What the keeper reads. Every method reads all pages, and raises Transient when an answer is missing."""
+
+    def event_names(self) -> Mapping[str, str]:
+        """Event names by meter id."""
+
+    def subscriptions(self, stripe_customer: str) -> Sequence[Subscription]:
+        """A customer's subscriptions, cancelled ones too; none when Stripe does not know the customer."""
+
+    def invoices(self, stripe_customer: str, since_ms: int) -> Sequence[PeriodInvoice]:
+        """Which invoice bills which item's period, of a customer's invoices made since an instant."""
+
+    def total(self, meter_id: str, stripe_customer: str, from_ms: int, to_ms: int) -> float:
+        """The summary of one range of whole minutes."""
+
+
+class Periods:
+    """One look at a time; each can be cut off anywhere, since every fact has its own cause."""
+
+    def __init__(self, session: Session, stripe: PeriodReads, sweep_seconds: int, registry: Registry | None = None) -> None:
+        self._session = session
+        self._stripe = stripe
+        self._sweep_ms = sweep_seconds * 1_000
+        self._registry = registry
+        self._event_names: Mapping[str, str] = {}
+        self._catalogue: tuple[str, Catalogue] | None = None
+        self._log = log.get("periods")
+        self._next_ms: dict[str, int] = {}
+        self.work = 0
+
+    def next_due_ms(self) -> int | None:
+        """The next date at which a customer is looked at by our own clock."""
+        return min(self._next_ms.values(), default=None)
+
+    def due(self, now_ms: int) -> list[str]:
+        """Whose periods are looked at now. Whoever is not known yet is looked at once."""
+        for billed in self._session.run(reconciliation.billed_customers):
+            self._next_ms.setdefault(billed.stripe_customer, now_ms)
+        return [customer for customer, at_ms in self._next_ms.items() if at_ms <= now_ms]
+
+    def look(self, stripe_customers: Collection[str], now_ms: int) -> int:
+        """Look at customers; says how many could not be read. Those are looked at again in a minute."""
+        failures = 0
+        billed = {one.stripe_customer: one.customer for one in self._session.run(reconciliation.billed_customers)}
+        for customer in sorted(stripe_customers):
+            self.work += 1
+            try:
+                self._next_ms[customer] = self._look(customer, billed.get(customer), now_ms)
+                self._count("answered")
+            except Transient as missing:
+                failures += 1
+                self._count("failed")
+                self._log.warning(str(missing), stripe_customer=customer)
+                self._next_ms[customer] = now_ms + AGAIN_MS
+        return failures
+
+    def _look(self, stripe_customer: str, customer: str | None, now_ms: int) -> int:
+        self._learn(stripe_customer, customer, now_ms)
+        found = self._session.run(lambda connection: periods.due(connection, [stripe_customer]))
+        ended = [period for period in found if period.end_ms <= now_ms]
+        invoices = self._invoices(stripe_customer, ended) if ended else {}
+        nexts = [self._close(period, invoices.get((period.subscription_item_id, period.start_ms)), now_ms) for period in found]
+        # A period that ended and whose successor is not known yet: Stripe was asked a moment too soon.
+        known_end_ms = max([period.end_ms for period in found], default=None)
+        if known_end_ms is not None and known_end_ms <= now_ms < known_end_ms + 10 * AGAIN_MS:
+            nexts.append(now_ms + AGAIN_MS)
+        # A new subscription, or a change of one, that no webhook told is found by the sweep.
+        return min([at_ms for at_ms in nexts if at_ms is not None] + [(now_ms // self._sweep_ms + 1) * self._sweep_ms])
+
+    def _learn(self, stripe_customer: str, customer: str | None, now_ms: int) -> None:
+        """Periods and plans of all subscriptions become facts."""
+        subscriptions = self._stripe.subscriptions(stripe_customer)
+        names = self._names([item.meter_id for one in subscriptions for item in one.items])
+        catalogue = self._newest_catalogue()
+
+        def keep(connection: Connection) -> None:
+            with connection.transaction():
+                for subscription in subscriptions:
+                    plan = None if catalogue is None else plan_of(catalogue, subscription.prices)
+                    for fact in facts_of(subscription, names, plan, now_ms - REACH_MS):
+                        self.work += periods.record_period(connection, fact)
+                    if plan is not None and customer is not None:
+                        plans.record(connection, PlanFact(customer, plan, subscription.start_ms, subscription.subscription_id))
+
+        self._session.run(keep)
+
+    def _names(self, meter_ids: Collection[str]) -> Mapping[str, str]:
+        """Event names by meter id; asked anew when a meter is not known: they are made all the time, and never renamed."""
+        if not set(meter_ids) <= self._event_names.keys():
+            self._event_names = self._stripe.event_names()
+        return self._event_names
+
+    def _newest_catalogue(self) -> Catalogue | None:
+        text = self._session.run(reconciliation.newest_catalogue_text)
+        if text is None:
+            return None
+        if self._catalogue is None or self._catalogue[0] != text:
+            self._catalogue = (text, parse(text))
+        return self._catalogue[1]
+
+    def _invoices(self, stripe_customer: str, ended: Sequence[DuePeriod]) -> dict[tuple[str, int], Invoice]:
+        since_ms = min(period.end_ms for period in ended) - DAY_MS
+        found: dict[tuple[str, int], Invoice] = {}
+        for one in self._stripe.invoices(stripe_customer, since_ms):
+            found[one.subscription_item_id, one.start_ms] = one.invoice
+        return found
+
+    def _close(self, period: DuePeriod, invoice: Invoice | None, now_ms: int) -> int | None:
+        """Flush at its end, compare with Stripe's summary, and record where the period stands; gives the next date."""
+        if period.end_ms <= now_ms and period.status == "open":
+            self._session.run(lambda connection: flush.request(connection, period.customer, PERIOD_ENDED))
+        period = self._compared(period, now_ms)
+        known = _known(period)
+        change = judge(known, invoice, now_ms)
+        if _differs(period, change):
+            event = PeriodEvent(
+                period.subscription_item_id,
+                period.start_ms,
+                change.status,
+                change.invoice_id,
+                change.finalizes_ms,
+                change.basis,
+                change.why,
+            )
+            if self._session.run(lambda connection: periods.record_event(connection, event)):
+                self.work += 1
+                self._tell(period, change)
+        return next_look_ms(known, change, now_ms)
+
+    def _compared(self, period: DuePeriod, now_ms: int) -> DuePeriod:
+        """Equality confirms at once; it is asked as soon as nothing is under way, and again while it is short."""
+        if period.end_ms > now_ms or not period.any_usage or period.provable or period.unsent_segments or period.open_intents:
+            return period
+        if period.status == "settled":
+            return period
+        meter_id = next((meter for meter, name in self._names([]).items() if name == period.stripe_event_name), None)
+        if meter_id is None:
+            raise Transient(f"Stripe has no meter for event name {period.stripe_event_name}")
+        read_at_ms = self._session.run(clock.now_ms)
+        value = self._stripe.total(meter_id, period.stripe_customer, period.minute_start_ms, period.minute_end_ms)
+        stripe = summary_to_smallest(value, period.scale)
+        self._session.run(lambda connection: periods.store_check(connection, period, stripe, read_at_ms))
+        again = self._session.run(lambda connection: periods.due(connection, [period.stripe_customer]))
+        return next(
+            (one for one in again if (one.subscription_item_id, one.start_ms) == (period.subscription_item_id, period.start_ms)), period
+        )
+
+    def _tell(self, period: DuePeriod, change: Change) -> None:
+        said = {"item": period.subscription_item_id, "customer": period.customer, "period_end_ms": period.end_ms, "why": change.why}
+        if change.status == "not_provable":
+            self._log.error("a billing period is not provable", **said)
+        else:
+            self._log.info(f"period {change.status}", **said)
+
+    def _count(self, outcome: str) -> None:
+        if self._registry is not None:
+            self._registry.increase(READS, what="periods", outcome=outcome)
+
+
+def _known(period: DuePeriod) -> Period:
+    return Period(
+        start_ms=period.start_ms,
+        end_ms=period.end_ms,
+        status=period.status,
+        invoice_id=period.invoice_id,
+        finalizes_ms=period.finalizes_ms,
+        basis=period.deadline_basis,
+        margin_ms=period.margin_ms,
+        provable=period.provable,
+        why_not=period.why_not,
+        nothing_billed=not period.acknowledged,
+    )
+
+
+def _differs(period: DuePeriod, change: Change) -> bool:
+    held = (period.status, period.invoice_id, period.finalizes_ms, period.deadline_basis)
+    return held != (change.status, change.invoice_id, change.finalizes_ms, change.basis)

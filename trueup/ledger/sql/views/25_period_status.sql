@@ -1,0 +1,144 @@
+-- Billing periods: whose they are, what of them is still open, and whether their close is provable.
+create view derived.period_subject as
+select
+    p.*,
+    coalesce(c.customer, p.stripe_customer) as customer,
+    n.meter,
+    coalesce(m.unit, '') as unit,
+    coalesce(m.scale, 0) as scale,
+    coalesce(m.summary_settle_seconds, 7200) as summary_settle_seconds,
+    p.finalizes_at - coalesce(m.close_margin_seconds, 600) * interval '1 s' as deadline,
+    s.subject_id,
+    l.lane_id,
+    -- Stripe's summaries are cut at minutes: up to 59 s of the neighbours are in, on both sides of the comparison.
+    date_trunc('minute', p.period_start, 'UTC') as minute_start,
+    date_trunc('minute', p.period_end + interval '59.999999 s', 'UTC') as minute_end
+from derived.period p
+left join lateral (
+    select e.meter from ledger.meter_event_name e where e.stripe_event_name = p.stripe_event_name order by e.version desc limit 1
+) n on true
+left join derived.meter m on m.meter = n.meter
+left join ledger.customer_mapping c on c.stripe_customer = p.stripe_customer
+left join ledger.subject s on s.customer = coalesce(c.customer, p.stripe_customer) and s.meter = n.meter
+left join ledger.lane l on l.stripe_customer = p.stripe_customer and l.stripe_event_name = p.stripe_event_name;
+
+-- Usage that no intent covers yet, per segment.
+create view derived.unsent_segment as
+with touched as (
+    select u.subject_id, u.segment_start, u.stripe_event_name from ops.uncovered_segment u
+    union all
+    select distinct p.subject_id, p.segment_start, null
+    from ledger.posting p
+    where p.batch_id > (select g.discovered_through from ops.dispatch_progress g) and p.to_account = 2
+        and not exists (select from ops.uncovered_segment u where u.subject_id = p.subject_id and u.segment_start = p.segment_start)
+)
+select t.subject_id, t.segment_start, t.stripe_event_name, q.quantity, q.events
+from touched t
+cross join lateral (
+    select coalesce(sum(p.quantity), 0) as quantity, coalesce(sum(p.events), 0) as events
+    from ledger.posting p
+    where p.subject_id = t.subject_id and p.segment_start = t.segment_start and p.to_account = 2 and p.batch_id > coalesce((
+        select max(i.through_batch) from ledger.intent i where i.subject_id = t.subject_id and i.segment_start = t.segment_start
+    ), 0)
+) q
+where q.events <> 0;
+
+create view derived.period_usage as
+with unsent as materialized (select * from derived.unsent_segment)
+select
+    p.*,
+    coalesce(u.quantity, 0) as unsent, coalesce(u.segments, 0) as unsent_segments,
+    coalesce(f.quantity, 0) as in_flight, coalesce(f.intents, 0) as open_intents,
+    coalesce(a.acknowledged, 0) as acknowledged, coalesce(a.rejected, 0) as rejected, a.answered_at,
+    k.quantity_acknowledged as checked_acknowledged, k.quantity_stripe, k.read_at, k.previous_quantity_stripe, k.previous_read_at,
+    h.halted_reason
+from derived.period_subject p
+left join lateral (
+    select sum(x.quantity) as quantity, count(*) as segments
+    from unsent x
+    where x.subject_id = p.subject_id and x.segment_start >= p.period_start and x.segment_start < p.period_end
+        and (x.stripe_event_name is null or x.stripe_event_name = p.stripe_event_name)
+) u on true
+left join lateral (
+    select sum(i.quantity) as quantity, count(*) as intents
+    from ops.open_intent o
+    join ledger.intent i on i.intent_id = o.intent_id
+    where o.lane_id = p.lane_id and i.segment_start >= p.period_start and i.segment_start < p.period_end
+) f on true
+left join lateral (
+    select
+        sum(i.quantity) filter (where o.class in ('ack', 'ack_duplicate') or o.class = 'settled' and o.may_have_arrived) as acknowledged,
+        sum(i.quantity) filter (where o.class = 'reject') as rejected,
+        max(o.recorded_at) as answered_at
+    from ledger.intent i
+    join ledger.outcome o on o.intent_id = i.intent_id and o.final
+    where i.lane_id = p.lane_id and i.stripe_timestamp >= p.minute_start and i.stripe_timestamp < p.minute_end
+) a on true
+left join ops.period_check k on k.subscription_item_id = p.subscription_item_id and k.period_start = p.period_start
+left join ops.lane_state h on h.lane_id = p.lane_id;
+
+create view derived.period_judged as
+select
+    j.*,
+    j.why_not is null and j.period_end <= ops.now() as provable
+from (
+    select
+        u.*,
+        u.unsent + u.in_flight + u.rejected as open_quantity,
+        case
+            when u.unsent_segments > 0 then format('%s unsent', ops.in_unit(u.unsent, u.scale))
+            when u.open_intents > 0 then concat(format('%s in flight', ops.in_unit(u.in_flight, u.scale)), '; lane halted: ' || u.halted_reason)
+            when u.rejected <> 0 then format('%s rejected by Stripe', ops.in_unit(u.rejected, u.scale))
+            when u.lane_id is null then null
+            when u.read_at is null or u.checked_acknowledged is distinct from u.acknowledged then 'not yet compared with Stripe''s summary'
+            when u.quantity_stripe < u.acknowledged
+                then format('Stripe''s summary is short by %s', ops.in_unit(u.acknowledged - u.quantity_stripe, u.scale))
+            when u.quantity_stripe > u.acknowledged
+                then format('Stripe''s summary has %s more', ops.in_unit(u.quantity_stripe - u.acknowledged, u.scale))
+        end as why_not
+    from derived.period_usage u
+) j;
+
+create view finance.period_status as
+select
+    p.customer as customer_id,
+    p.subscription_id,
+    p.subscription_item_id,
+    p.meter,
+    p.period_start,
+    p.period_end,
+    p.status,
+    ops.in_unit(p.open_quantity, p.scale) as open_quantity,
+    p.deadline,
+    p.provable,
+    case when not p.provable then coalesce(p.why_not, 'the period has not ended') end as why_not,
+    p.plan,
+    p.unit,
+    p.open_quantity as open_quantity_smallest,
+    p.invoice_id,
+    p.finalizes_at,
+    p.deadline_basis,
+    p.why as status_reason,
+    p.changed_at as status_since
+from derived.period_judged p;
+
+comment on view finance.period_status is 'Each billing period of each subscription item: where it stands, until when usage can still reach its invoice, and whether its close is provable.';
+comment on column finance.period_status.customer_id is 'Our id of the customer.';
+comment on column finance.period_status.subscription_id is 'Stripe''s subscription.';
+comment on column finance.period_status.subscription_item_id is 'Stripe''s subscription item; periods live on items.';
+comment on column finance.period_status.meter is 'Meter of the catalogue; null where the item''s meter is none of ours.';
+comment on column finance.period_status.period_start is 'Start of the period, inclusive.';
+comment on column finance.period_status.period_end is 'End of the period, exclusive: an event exactly on it belongs to the next one.';
+comment on column finance.period_status.status is 'open; closing (ended, not yet invoiced); invoiced; settled (invoiced, paid and provable); not_provable (its deadline came first).';
+comment on column finance.period_status.open_quantity is 'What of the period is unsent, in flight or rejected, in the meter''s unit.';
+comment on column finance.period_status.deadline is 'Until when its usage is sent: the finalization less the meter''s close margin.';
+comment on column finance.period_status.provable is 'True if the period has ended, nothing of it is open, and Stripe''s summary shows exactly what it acknowledged.';
+comment on column finance.period_status.why_not is 'Why it is not provable; null when it is.';
+comment on column finance.period_status.plan is 'Plan of the subscription; null where none fits.';
+comment on column finance.period_status.unit is 'The meter''s unit.';
+comment on column finance.period_status.open_quantity_smallest is 'The open quantity as an integer, in the meter''s smallest unit.';
+comment on column finance.period_status.invoice_id is 'The invoice that bills it, once it is known.';
+comment on column finance.period_status.finalizes_at is 'When Stripe finalizes that invoice, as far as is known.';
+comment on column finance.period_status.deadline_basis is 'grace (end plus the configured grace) or draft (as the draft invoice says).';
+comment on column finance.period_status.status_reason is 'Why it stands where it stands.';
+comment on column finance.period_status.status_since is 'Since when.';
