@@ -28,6 +28,7 @@ class Call:
     wished_id: str | None = None
     rejects: bool = False
     expand: frozenset[str] = frozenset()
+    idempotency_key: str | None = None
 
     @property
     def now(self) -> int:

@@ -64,6 +64,12 @@ def create(call: Call) -> Answer:
         "test_clock": None,
     }
     made.update(_settings(call))
+    clock = made["test_clock"] = call.parameters.text("test_clock")
+    if clock is not None:
+        found = call.state.find("test_clock", clock)
+        if found is None or found.get("deleted"):
+            raise errors.no_such("test clock", clock, "test_clock")
+        made["created"] = found["frozen_time"]
     return Answer(made, stored("customer", made))
 
 
@@ -108,7 +114,7 @@ def _settings(call: Call) -> Object:
 ROUTES = (
     Route("GET", "/v1/account", account),
     Route("GET", "/v1/balance", balance),
-    Route("POST", "/v1/customers", create, _SETTABLE),
+    Route("POST", "/v1/customers", create, _SETTABLE | {"test_clock"}),
     Route("GET", "/v1/customers", listed, PAGING | {"email"}),
     Route("GET", "/v1/customers/{id}", retrieve),
     Route("POST", "/v1/customers/{id}", update, _SETTABLE),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 
+from devstack.stripe_emulator import thin_events
 from devstack.stripe_emulator.agenda import Due
 from devstack.stripe_emulator.call import due, object_id, stored
 from devstack.stripe_emulator.events import endpoints_for, occurred
@@ -24,6 +25,8 @@ def step(state: State, falling_due: Due, street_ms: int) -> list[Record]:
     """Do what falls due."""
     if falling_due.kind == "period_end":
         return _end_period(state, falling_due.identifier, falling_due.at_ms, street_ms)
+    if falling_due.kind == "error_report":
+        return thin_events.report(state, falling_due.identifier, falling_due.at_ms)
     return finalize(state, falling_due.identifier, falling_due.at_ms, street_ms)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from fnmatch import fnmatchcase
 
-from devstack.stripe_emulator import errors
+from devstack.stripe_emulator import errors, thin_events
 from devstack.stripe_emulator.call import API_VERSION, Answer, Call, Route, object_id
 from devstack.stripe_emulator.faults import WEBHOOK_EVENT, WEBHOOK_PREFIX
 from devstack.stripe_emulator.journal import Record
@@ -65,8 +65,8 @@ def shown(state: State, event: Object) -> Object:
 
 
 def delivered_body(state: State, event: Object) -> Object:
-    """Give what a webhook carries: of a snapshot event all of it."""
-    return shown(state, event)
+    """Give what a webhook carries: of a snapshot event all of it, of a thin one only what it is about."""
+    return shown(state, event) if event["object"] == "event" else thin_events.notification(event)
 
 
 def retrieve(call: Call) -> Answer:
@@ -89,15 +89,19 @@ def listed(call: Call) -> Answer:
     created, delivered = between(parameters, "created"), parameters.boolean("delivery_success")
     chosen = [
         event
-        for event in sorted(call.state.newest_first("event"), key=lambda event: -event["created"])
-        if event["object"] == "event"
-        and _readable(call, event)
+        for event in _snapshots(call)
+        if _readable(call, event)
         and created(event["created"])
         and (not wished or any(fnmatchcase(event["type"], name) for name in wished))
         and (delivered is None or delivered == (call.state.deliveries.pending(event["id"]) == 0))
     ]
     answer = page(chosen, parameters, "/v1/events", "event")
     return Answer({**answer, "data": [shown(call.state, event) for event in answer["data"]]})
+
+
+def _snapshots(call: Call) -> list[Object]:
+    found = [event for event in call.state.newest_first("event") if event["object"] == "event"]
+    return sorted(found, key=lambda event: -int(event["created"]))
 
 
 def _readable(call: Call, event: Object) -> bool:

@@ -6,8 +6,9 @@ import re
 import uuid
 from typing import Any
 
-from devstack.stripe_emulator import errors
+from devstack.stripe_emulator import errors, thin_events
 from devstack.stripe_emulator.call import Answer, Call, Route
+from devstack.stripe_emulator.journal import Record
 from devstack.stripe_emulator.state import Object, State
 
 _PLAIN_DECIMAL = re.compile(r"-?(\d+)(?:\.(\d+))?", re.ASCII)
@@ -24,18 +25,20 @@ def create(call: Call) -> Answer:
     payload = parameters.mapping("payload")
     identifier = parameters.text("identifier", at_most=_MOST_CHARACTERS) or str(uuid.uuid4())
     timestamp = parameters.integer("timestamp")
-    timestamp = call.now if timestamp is None else timestamp
     meter = state.meter_named(event_name)
     if meter is None or meter["status"] != "active":
         raise errors.StripeError(f'No active meter found for event name "{event_name}".')
     customer, value = _customer_of(meter, payload), _value_of(meter, payload)
-    _check_time(timestamp, call.now)
+    now = state.now_ms_for(customer, call.now_ms) // 1000
+    timestamp = now if timestamp is None else timestamp
+    _check_time(timestamp, now)
     if state.identifiers.knows(state.identifier_scope(meter), identifier, call.now_ms, state.switches.identifier_window_seconds * 1000):
         raise errors.StripeError(f"An event already exists with identifier {identifier}.", headers={"Stripe-Should-Retry": "false"})
     exists = _exists(state, customer)
     if not exists and state.switches.customer_check == "synchronous":
         raise errors.no_such("customer", customer, f"payload[{meter['customer_mapping']['event_payload_key']}]")
-    record = {
+    counted = exists and not call.rejects
+    record: Record = {
         "record": "meter_event",
         "meter": meter["id"],
         "customer": customer,
@@ -43,8 +46,12 @@ def create(call: Call) -> Answer:
         "value": value,
         "timestamp": timestamp,
         "received_ms": call.now_ms,
-        "counted": exists and not call.rejects,
+        "counted": counted,
     }
+    if not counted:
+        code = "meter_event_invalid_value" if exists else "meter_event_customer_not_found"
+        message = f"Customer {customer} was not found." if not exists else f"Invalid value {value}."
+        record["refusal"] = [code, message, call.idempotency_key or identifier, thin_events.window_of(call.now_ms)]
     body = {
         "object": "billing.meter_event",
         "created": call.now,
@@ -54,7 +61,7 @@ def create(call: Call) -> Answer:
         "payload": payload,
         "timestamp": timestamp,
     }
-    return Answer(body, [record])
+    return Answer(body, [record] if counted else [record, thin_events.report_due(meter["id"], call.now_ms)])
 
 
 def lane_of(state: State, tree: dict[str, Any]) -> tuple[str, str] | None:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from devstack.stripe_emulator import cycle, errors, meter_events
+from devstack.stripe_emulator import cycle, errors, meter_events, test_clocks
+from devstack.stripe_emulator.agenda import Agenda
 from devstack.stripe_emulator.call import API_VERSION, Call, Route, object_id
 from devstack.stripe_emulator.clock import Clock
 from devstack.stripe_emulator.faults import BEFORE, Fault
@@ -135,6 +136,17 @@ class Pipeline:
                 return
             self.commit(cycle.step(self.state, due, now_ms))
             self.steps += 1
+        self._advance_test_clocks(now_ms)
+
+    def _advance_test_clocks(self, street_ms: int) -> None:
+        """Do on each advancing test clock what lies before its target, and let it stand there."""
+        for clock in [clock for clock in self.state.objects.get("test_clock", {}).values() if clock["status"] == "advancing"]:
+            target_ms = clock["status_details"]["advancing"]["target_frozen_time"] * 1000
+            agenda = self.state.agendas.get(clock["id"], Agenda())
+            while (due := agenda.first()) is not None and due.at_ms <= target_ms:
+                self.commit(cycle.step(self.state, due, street_ms))
+            self.commit(test_clocks.arrived(self.state, clock, street_ms))
+            self.steps += 1
 
     async def _answer(self, request: Request, entry: Entry, request_id: str) -> Reply:
         self._authorize(request.headers.get("Authorization", ""))
@@ -248,7 +260,9 @@ class Pipeline:
         tree.pop("expand", None)
         parameters = Parameters(tree, accepts=route.accepts, requires=route.requires)
         self.catch_up()
-        call = Call(self.state, self.clock.now_ms(), parameters, attempt.argument, rejects=attempt.kind == "reject", expand=expand)
+        rejects = attempt.kind == "reject"
+        now_ms = self.clock.now_ms()
+        call = Call(self.state, now_ms, parameters, attempt.argument, rejects=rejects, expand=expand, idempotency_key=attempt.key)
         answer = route.endpoint(call)
         reply = _failure() if attempt.kind == "500_after" else Reply(200, json.dumps(answer.body))
         records = list(answer.records)

@@ -13,6 +13,8 @@ from devstack.stripe_emulator import (
     subscription_changes,
     subscriptions,
     summaries,
+    test_clocks,
+    thin_events,
     webhook_endpoints,
 )
 from devstack.stripe_emulator.call import Route
@@ -28,6 +30,8 @@ ROUTES = (
     *invoices.ROUTES,
     *events.ROUTES,
     *webhook_endpoints.ROUTES,
+    *test_clocks.ROUTES,
+    *thin_events.ROUTES,
 )
 _ARGUMENT = "{id}"
 _BY_ADDRESS = {(route.method, tuple(route.path.split("/"))): route for route in ROUTES}

@@ -33,6 +33,8 @@ class State:
         # What lies ahead on the street's own clock, under "", and on each of Stripe's test clocks.
         self.agendas: dict[str, Agenda] = {"": Agenda()}
         self.deliveries = Deliveries()
+        # Meter events refused after they were received, by meter and window: code, message and request of each.
+        self.refused: dict[tuple[str, int], list[tuple[str, str, str]]] = {}
         self.drafts: dict[str, Object] = {}
         self._meter_of_event_name: dict[str, str] = {}
         self._counted: set[tuple[str, str]] = set()
@@ -74,6 +76,8 @@ class State:
             self.identifiers.forget_before(received_ms - self.switches.identifier_window_seconds * 1000)
         if not counted:
             self.rejected.setdefault(meter, {}).setdefault(customer, []).append(Decimal(record["value"]))
+            code, message, request, window = record.get("refusal", ("meter_event_invalid_value", "", "", 0))
+            self.refused.setdefault((meter, window), []).append((code, message, request))
             return
         if (meter, identifier) in self._counted:
             self.counted_again += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,12 @@ class Heard:
         """Verify and read it with the SDK; the simulated date says nothing about the machine's, so age is not checked here."""
         stripe.WebhookSignature.verify_header(self.body.decode(), self.signature, secret, tolerance)
         return stripe.Event.construct_from(json.loads(self.body), "sk_test_x")
+
+    def fresh_signature(self, secret: str) -> str:
+        """Check the signature as it came, and give one of the machine's date for parsers that check ages by that."""
+        stripe.WebhookSignature.verify_header(self.body.decode(), self.signature, secret, None)
+        header: str = stripe.WebhookSignature.generate_signature_header(self.body.decode(), secret)
+        return header
 
     @property
     def signed_at(self) -> int:
@@ -69,8 +76,8 @@ def wait_until_idle(emulator: RunningEmulator) -> dict[str, Any]:
 
 
 @contextmanager
-def listening(emulator: RunningEmulator, *, enabled_events: list[str] | None = None) -> Iterator[Listener]:
-    """Listen on a port of this machine, as an endpoint made through the SDK."""
+def listening(emulator: RunningEmulator, *, enabled_events: list[str] | None = None, payload: str = "snapshot") -> Iterator[Listener]:
+    """Listen on a port of this machine, as an endpoint made through the SDK; one for thin events through the set-up door."""
     listener = Listener()
 
     class Handler(BaseHTTPRequestHandler):
@@ -91,14 +98,18 @@ def listening(emulator: RunningEmulator, *, enabled_events: list[str] | None = N
     thread.start()
     listener.url = f"http://127.0.0.1:{server.server_port}/webhooks/stripe"
     endpoints = emulator.client().v1.webhook_endpoints
-    made = endpoints.create({"url": listener.url, "enabled_events": enabled_events or ["*"]})  # type: ignore[typeddict-item]
-    assert made.secret is not None
-    listener.secret, listener.endpoint = made.secret, made.id
+    if payload == "snapshot":
+        made = endpoints.create({"url": listener.url, "enabled_events": enabled_events or ["*"]})  # type: ignore[typeddict-item]
+        listener.secret, listener.endpoint = made.secret or "", made.id
+    else:
+        listener.secret, listener.endpoint = "whsec_thin", f"we_{server.server_port}_{uuid.uuid4()}"
+        wish = {"id": listener.endpoint, "url": listener.url, "enabled_events": enabled_events or ["*"]}
+        emulator.tell("webhook_endpoints", {**wish, "payload": payload, "secret": listener.secret})
     try:
         yield listener
     finally:
         if emulator.process.poll() is None:
-            endpoints.delete(made.id)
+            endpoints.delete(listener.endpoint)
         server.shutdown()
         server.server_close()
         thread.join()

@@ -9,6 +9,8 @@ import pytest
 import stripe
 from stripe import params
 from stripe.params import billing as billing_params
+from stripe.params import test_helpers as clock_params
+from stripe.params.v2 import core as v2_core_params
 
 from devstack.stripe_emulator.routes import ROUTES
 from tests.system.emulator.running import RunningEmulator, World, make_world
@@ -82,12 +84,18 @@ _PARAMETERS: dict[str, Any] = {
     "GET /v1/invoices/{id}/lines": params.InvoiceListLinesParams,
     "POST /v1/subscriptions/{id}": params.SubscriptionModifyParams,
     "DELETE /v1/subscriptions/{id}": params.SubscriptionCancelParams,
+    "GET /v2/core/events": v2_core_params.EventListParams,
+    "POST /v1/test_helpers/test_clocks": clock_params.TestClockCreateParams,
+    "GET /v1/test_helpers/test_clocks": clock_params.TestClockListParams,
+    "POST /v1/test_helpers/test_clocks/{id}/advance": clock_params.TestClockAdvanceParams,
     "GET /v1/events": params.EventListParams,
     "POST /v1/webhook_endpoints": params.WebhookEndpointCreateParams,
     "GET /v1/webhook_endpoints": params.WebhookEndpointListParams,
     "POST /v1/webhook_endpoints/{id}": params.WebhookEndpointModifyParams,
 }
 # Stripe needs these, though the SDK cannot say so: it also takes a customer_account, and trials without items.
+# The next page of a v2 list is asked for by the address that the last one gave.
+_ASKED_BY_ADDRESS = {"GET /v2/core/events": {"page"}}
 _NEEDED_HERE = {"POST /v1/subscriptions": {"customer", "items"}}
 
 
@@ -99,8 +107,40 @@ def test_parameters_have_the_names_of_the_sdk(route: Any) -> None:
     address = f"{route.method} {route.path}"
     annotations = {name: kind for name, kind in _PARAMETERS[address].__annotations__.items() if name not in _OPTIONS}
     required = {name for name, kind in annotations.items() if typing.get_origin(kind) is not typing.NotRequired}
-    assert route.accepts | set(route.requires) <= set(annotations)
+    assert (route.accepts | set(route.requires)) - _ASKED_BY_ADDRESS.get(address, set()) <= set(annotations)
     assert set(route.requires) - _NEEDED_HERE.get(address, set()) == required
+
+
+def reach_the_month(world: World, made: dict[str, Any]) -> None:
+    """Call what belongs to a billing month."""
+    client: Any = world.stripe.v1
+    item = made["subscription"]["items"]["data"][0]
+    world.clock.set_ms(item["current_period_end"] * 1000)
+    (invoice,) = client.invoices.list({"customer": world.customer}).data
+    client.invoices.update(invoice.id, {"metadata": {"seen": "yes"}})
+    client.invoices.finalize_invoice(invoice.id)
+    client.invoices.retrieve(invoice.id)
+    client.invoices.line_items.list(invoice.id)
+    event = client.events.list({"limit": 1}).data[0]
+    client.events.retrieve(event.id)
+    endpoint = client.webhook_endpoints.create({"url": "http://127.0.0.1:9/", "enabled_events": ["account.updated"]})
+    client.webhook_endpoints.list()
+    client.webhook_endpoints.retrieve(endpoint.id)
+    client.webhook_endpoints.update(endpoint.id, {"disabled": True})
+    client.webhook_endpoints.delete(endpoint.id)
+    clocks = client.test_helpers.test_clocks
+    clock = clocks.create({"frozen_time": world.clock.now})
+    clocks.advance(clock.id, {"frozen_time": world.clock.now + 1})
+    clocks.retrieve(clock.id)
+    clocks.list()
+    clocks.delete(clock.id)
+    world.trouble("reject")
+    world.report()
+    world.clock.advance(20)
+    thin = world.stripe.v2.core.events
+    thin.retrieve(thin.list().data[0].id)
+    client.subscriptions.update(made["subscription"]["id"], {"metadata": {"seen": "yes"}})
+    client.subscriptions.cancel(made["subscription"]["id"])
 
 
 def test_each_emulated_address_is_one_of_the_sdk(emulator: RunningEmulator) -> None:
@@ -127,22 +167,7 @@ def test_each_emulated_address_is_one_of_the_sdk(emulator: RunningEmulator) -> N
     client.subscriptions.list()
     client.subscriptions.retrieve(made["subscription"]["id"])
     client.invoices.create_preview({"subscription": made["subscription"]["id"]})
-    item = made["subscription"]["items"]["data"][0]
-    world.clock.set_ms(item["current_period_end"] * 1000)
-    (invoice,) = client.invoices.list({"customer": world.customer}).data
-    client.invoices.update(invoice.id, {"metadata": {"seen": "yes"}})
-    client.invoices.finalize_invoice(invoice.id)
-    client.invoices.retrieve(invoice.id)
-    client.invoices.line_items.list(invoice.id)
-    event = client.events.list({"limit": 1}).data[0]
-    client.events.retrieve(event.id)
-    endpoint = client.webhook_endpoints.create({"url": "http://127.0.0.1:9/", "enabled_events": ["account.updated"]})
-    client.webhook_endpoints.list()
-    client.webhook_endpoints.retrieve(endpoint.id)
-    client.webhook_endpoints.update(endpoint.id, {"disabled": True})
-    client.webhook_endpoints.delete(endpoint.id)
-    client.subscriptions.update(made["subscription"]["id"], {"metadata": {"seen": "yes"}})
-    client.subscriptions.cancel(made["subscription"]["id"])
+    reach_the_month(world, made)
     client.customers.delete(world.customer)
     counts = emulator.ask("requests", limit=0)["counts"]
     reached = {endpoint for endpoint, outcomes in counts.items() if "200" in outcomes}
