@@ -1,4 +1,21 @@
 -- Usage that is on no invoice, by what keeps it off.
+
+-- A subscription item's period with what a further unit costs in it. Periods are facts; a price's margin comes with a reading of lines.
+create view derived.item_period as
+select
+    coalesce(p.stripe_customer, m.stripe_customer) as stripe_customer,
+    coalesce(p.stripe_event_name, m.stripe_event_name) as stripe_event_name,
+    coalesce(p.subscription_item_id, m.subscription_item_id) as subscription_item_id,
+    coalesce(p.period_start, m.period_start) as period_start,
+    coalesce(p.period_end, m.period_end) as period_end,
+    coalesce(p.finalizes_at, m.period_end + (
+        select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
+    ) * interval '1 s') as finalizes_at,
+    coalesce(m.currency, p.currency) as currency,
+    m.unit_amount_decimal
+from derived.period p
+full join ops.marginal_price m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
+
 create view finance.unbilled_usage as
 with legs as (
     select p.subject_id, p.segment_start, p.intent_id, p.to_account as account_id, p.quantity, p.oldest_event_time
@@ -7,23 +24,31 @@ with legs as (
     select p.subject_id, p.segment_start, p.intent_id, p.from_account, -p.quantity, p.oldest_event_time
     from ledger.posting p
 ), standing as (
-    -- What is in flight is kept apart by intent, since each has its own answer; all else by segment.
+    -- What was sent is kept apart by intent, since each has its own answer and its own lane; all else by segment.
     select
+        row_number() over () as number,
         l.subject_id,
         l.segment_start,
         l.account_id,
-        case when l.account_id = 3 then l.intent_id end as intent_id,
+        case when l.account_id in (3, 4, 6, 7) then l.intent_id end as intent_id,
         sum(l.quantity) as quantity,
         min(l.oldest_event_time) as oldest_event_at
     from legs l
     where l.account_id in (2, 3, 4, 6, 7, 8)
-    group by l.subject_id, l.segment_start, l.account_id, case when l.account_id = 3 then l.intent_id end
+    group by l.subject_id, l.segment_start, l.account_id, case when l.account_id in (3, 4, 6, 7) then l.intent_id end
     having sum(l.quantity) <> 0
+), meter_name as (
+    -- Under which names Stripe counts a meter; a meter that is counted per plan has several.
+    select n.meter, n.stripe_event_name
+    from ledger.meter_event_name n
+    where n.version = (select max(v.version) from ledger.catalogue_version v)
 ), named as (
     select
+        s.number,
         h.customer as customer_id,
         h.meter,
         h.scale,
+        s.segment_start,
         date_trunc('hour', s.segment_start, 'UTC') as hour,
         case
             when s.account_id = 2
@@ -41,34 +66,77 @@ with legs as (
             else 'in_review'
         end as state,
         s.quantity,
-        s.oldest_event_at
+        s.oldest_event_at,
+        coalesce(n.stripe_customer, u.stripe_customer, c.stripe_customer, case when starts_with(h.customer, 'cus_') then h.customer end)
+            as stripe_customer,
+        coalesce(n.stripe_event_name, u.stripe_event_name) as stripe_event_name,
+        x.amount_missed_minor
     from standing s
     join derived.subject h on h.subject_id = s.subject_id
     left join ops.uncovered_segment u on s.account_id = 2 and u.subject_id = s.subject_id and u.segment_start = s.segment_start
-    left join (select distinct m.customer from ledger.customer_mapping m) c on c.customer = h.customer
+    left join (
+        select distinct on (m.customer) m.customer, m.stripe_customer
+        from ledger.customer_mapping m
+        order by m.customer, m.mapping_id desc
+    ) c on c.customer = h.customer
+    left join ledger.intent i on i.intent_id = s.intent_id
+    left join ledger.lane n on n.lane_id = i.lane_id
     left join (
         select distinct on (o.intent_id) o.intent_id, o.class
         from ledger.outcome o
         order by o.intent_id, o.outcome_id desc
     ) a on a.intent_id = s.intent_id
+    left join ledger.invoice_allocation x on s.account_id = 6 and x.intent_id = s.intent_id
+), priced as (
+    -- The item's period that holds it; of two that count the same usage, the one that began last.
+    select distinct on (n.number)
+        n.*, p.subscription_item_id, p.period_start, p.period_end, p.finalizes_at, p.unit_amount_decimal, p.currency
+    from named n
+    left join meter_name e on e.meter = n.meter and (n.stripe_event_name is null or n.stripe_event_name = e.stripe_event_name)
+    left join derived.item_period p
+        on p.stripe_customer = n.stripe_customer and p.stripe_event_name = coalesce(n.stripe_event_name, e.stripe_event_name)
+        and p.period_start <= n.segment_start and p.period_end > n.segment_start
+    order by n.number, p.period_start desc nulls last, p.subscription_item_id
+), stated as (
+    select
+        p.*,
+        case
+            -- Its invoices were read, and no subscription of the customer has a price for it.
+            when p.state = 'unsent' and p.subscription_item_id is null
+                and exists (select from ops.invoice_read r where r.stripe_customer = p.stripe_customer)
+                and not exists (
+                    select from derived.item_period t
+                    join meter_name e on e.meter = p.meter and e.stripe_event_name = t.stripe_event_name
+                    where t.stripe_customer = p.stripe_customer
+                )
+                then 'no_price'
+            else p.state
+        end as shown_state
+    from priced p
 )
 select
-    n.customer_id,
-    n.meter,
-    null::timestamptz as period_start,
-    null::timestamptz as period_end,
-    null::text as subscription_item_id,
-    n.hour,
-    ops.in_unit(sum(n.quantity), n.scale) as quantity,
-    sum(n.quantity) as quantity_smallest,
-    n.state,
-    min(n.oldest_event_at) as oldest_event_at,
-    null::timestamptz as deadline,
-    null::bigint as amount_at_risk_minor,
-    null::text as currency,
+    t.customer_id,
+    t.meter,
+    t.period_start,
+    t.period_end,
+    t.subscription_item_id,
+    t.hour,
+    ops.in_unit(sum(t.quantity), t.scale) as quantity,
+    sum(t.quantity) as quantity_smallest,
+    t.shown_state as state,
+    min(t.oldest_event_at) as oldest_event_at,
+    t.finalizes_at - coalesce((
+        select v.close_margin_seconds from ledger.meter_version v where v.meter = t.meter order by v.version desc limit 1
+    ), 600) * interval '1 s' as deadline,
+    case
+        when t.shown_state = 'missed_invoice' then case when count(t.amount_missed_minor) = count(*) then sum(t.amount_missed_minor)::bigint end
+        else ops.to_minor_units(ops.in_unit(sum(t.quantity), t.scale) * t.unit_amount_decimal)
+    end as amount_at_risk_minor,
+    t.currency,
     ops.now() as as_of
-from named n
-group by n.customer_id, n.meter, n.scale, n.hour, n.state;
+from stated t
+group by t.customer_id, t.meter, t.scale, t.period_start, t.period_end, t.subscription_item_id, t.finalizes_at, t.unit_amount_decimal,
+    t.currency, t.hour, t.shown_state;
 
 comment on view finance.unbilled_usage is 'Recorded usage that is on no invoice yet, per customer, meter and hour of use, by the state that keeps it off.';
 comment on column finance.unbilled_usage.customer_id is 'Our id of the customer.';
@@ -79,7 +147,7 @@ comment on column finance.unbilled_usage.subscription_item_id is 'Stripe''s subs
 comment on column finance.unbilled_usage.hour is 'Start of the UTC hour in which the usage happened.';
 comment on column finance.unbilled_usage.quantity is 'Quantity in the meter''s unit.';
 comment on column finance.unbilled_usage.quantity_smallest is 'The same as an integer, in the meter''s smallest unit.';
-comment on column finance.unbilled_usage.state is 'unsent; in_flight (a call to Stripe is planned or open); unknown (in flight, the answer never came); acknowledged_not_invoiced (Stripe received it); missed_invoice; rejected (Stripe refused it); in_review (late, a person decides); unmapped (no Stripe customer); no_plan and ambiguous_plan (the meter is counted per plan); no_price.';
+comment on column finance.unbilled_usage.state is 'unsent; in_flight (a call to Stripe is planned or open); unknown (in flight, the answer never came); acknowledged_not_invoiced (Stripe received it); missed_invoice; rejected (Stripe refused it); in_review (late, a person decides); unmapped (no Stripe customer); no_plan and ambiguous_plan (the meter is counted per plan); no_price (no subscription of the customer has a price for it).';
 comment on column finance.unbilled_usage.oldest_event_at is 'Event time of the oldest usage in the row.';
 comment on column finance.unbilled_usage.deadline is 'Until when it can still reach its own invoice; null while the period is not known.';
 comment on column finance.unbilled_usage.amount_at_risk_minor is 'What it is worth at the customer''s marginal price, in minor units of the currency; null where no price is known.';
