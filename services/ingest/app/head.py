@@ -25,6 +25,8 @@ def heads(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         if name in found and (name in _ONCE or name.startswith("ce-")):
             raise malformed(f"the header {name} stands twice")
         found[name] = value
+    if "content-length" in found and "transfer-encoding" in found:
+        raise malformed("content-length and transfer-encoding say two things: where does the body end?")
     return found
 
 
