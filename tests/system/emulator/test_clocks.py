@@ -11,7 +11,7 @@ from tests.system.emulator.listening import CYCLE, listening, wait_until_idle
 from tests.system.emulator.running import DAY, HOUR, World
 from tests.system.emulator.test_shapes import assert_shape
 
-JANUARY = 1_767_225_600 + 10 * HOUR + 17 * 60 + 42  # 2026-01-01T10:17:42Z
+JANUARY = 2_208_988_800 + 10 * HOUR + 17 * 60 + 42  # 2040-01-01T10:17:42Z, far ahead of the street
 
 
 def advanced(world: World, clock: str, to: int) -> Any:
@@ -31,7 +31,7 @@ def test_months_pass_on_a_clock_of_their_own(world: World) -> None:
     world.switch(aggregation_lag_maximum_seconds=0)
     client: Any = world.stripe.v1
     street = world.clock.now_ms
-    clock = client.test_helpers.test_clocks.create({"frozen_time": JANUARY, "name": "a year ago"})
+    clock = client.test_helpers.test_clocks.create({"frozen_time": JANUARY, "name": "years ahead"})
     assert_shape(clock.to_dict(), stripe.test_helpers.TestClock)
     customer = client.customers.create({"test_clock": clock.id})
     recurring = {"interval": "month", "usage_type": "metered", "meter": world.meter}
@@ -52,11 +52,11 @@ def test_months_pass_on_a_clock_of_their_own(world: World) -> None:
         (draft,) = client.invoices.list({"customer": customer.id}).data
         assert (draft.status, draft.created, draft.total, draft.test_clock) == ("draft", JANUARY + 31 * DAY, 15, clock.id)
         report("1", JANUARY + 31 * DAY - 1)
-        advanced(world, clock.id, JANUARY + 60 * DAY)
+        advanced(world, clock.id, JANUARY + 62 * DAY)
         wait_until_idle(world.emulator)
         invoices = client.invoices.list({"customer": customer.id}).data
         assert [(invoice.status, invoice.total, invoice.created) for invoice in invoices] == [
-            ("paid", 0, JANUARY + 59 * DAY),
+            ("paid", 0, JANUARY + 60 * DAY),
             ("paid", 18, JANUARY + 31 * DAY),
         ]
         assert listener.kinds()[:3] == [CYCLE[0], CYCLE[1], "test_helpers.test_clock.ready"]
