@@ -6,9 +6,11 @@ import sys
 
 from services.reconciler import metrics
 from services.reconciler.adapters import StripeReader
+from services.reconciler.adapters.invoices import InvoiceReader
 from services.reconciler.adapters.period_reader import PeriodReader
 from services.reconciler.adapters.webhook_topic import WebhookTopic
 from services.reconciler.app.flushing import Flushing
+from services.reconciler.app.invoices import Invoices
 from services.reconciler.app.notifications import Notifications
 from services.reconciler.app.period_room import PeriodParts, PeriodRoom, both, together
 from services.reconciler.app.periods import Periods
@@ -31,18 +33,19 @@ def main() -> int:
     def body(stop: Stop) -> None:
         clock = clock_from(settings.clock)
         registry = Registry(*metrics.ALL, room=room)
+        session = Session(settings.postgres_dsn, room)
+        usual = rhythm(
+            simulated=clock.simulated, round_seconds=settings.reconciler_round_seconds, sweep_seconds=settings.reconciler_sweep_seconds
+        )
         reconciler = Reconciler(
-            Session(settings.postgres_dsn, room),
+            session,
             Session(settings.postgres_dsn, f"{room}-probe"),
             StripeReader(settings.stripe_api_key, settings.stripe_url, clock),
             clock,
-            rhythm(
-                simulated=clock.simulated,
-                round_seconds=settings.reconciler_round_seconds,
-                sweep_seconds=settings.reconciler_sweep_seconds,
-            ),
+            usual,
             registry,
             settings.reconciler_readers,
+            Invoices(session, InvoiceReader(settings.stripe_api_key, settings.stripe_url), room, usual.sweep_seconds, registry),
         )
         keeper = _keeper(settings, room, clock, registry)
         server = RoomServer(

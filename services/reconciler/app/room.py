@@ -6,10 +6,12 @@ import threading
 import time
 from dataclasses import dataclass
 
+from services.reconciler.app.invoices import Invoices
 from services.reconciler.app.reading import Outcome, Reading
 from services.reconciler.core.reads import Customer, Hour, Lane, by_lane, customers_to_read, plan_reads
 from services.reconciler.core.rounds import Rhythm
 from services.reconciler.metrics import (
+    AT_RISK,
     CLOCK_SKEW,
     DIFFERENCE,
     LAST_SUCCESS,
@@ -21,7 +23,7 @@ from services.reconciler.metrics import (
 )
 from services.reconciler.ports import StripeReads
 from trueup.contracts.errors import Transient
-from trueup.ledger.store import proof, reconciliation
+from trueup.ledger.store import invoices, proof, reconciliation
 from trueup.ledger.store.session import Session
 from trueup.runtime import log
 from trueup.runtime.clock import Clock
@@ -53,7 +55,15 @@ class Reconciler:
     """Makes rounds until asked to stop. Each can be cut off anywhere: what was read is kept, the rest is read again."""
 
     def __init__(
-        self, session: Session, probe: Session, stripe: StripeReads, clock: Clock, rhythm: Rhythm, registry: Registry, readers: int
+        self,
+        session: Session,
+        probe: Session,
+        stripe: StripeReads,
+        clock: Clock,
+        rhythm: Rhythm,
+        registry: Registry,
+        readers: int,
+        invoices: Invoices | None = None,
     ) -> None:
         self._session = session
         self._probe = probe
@@ -65,6 +75,7 @@ class Reconciler:
         self._rhythm = rhythm
         self._registry = registry
         self._reading = Reading(session, stripe, readers, registry)
+        self._invoices = invoices
         self._log = log.get("reconciler")
         # A round at once, whatever the hour: nothing is known of what was missed.
         self._progress = _Progress(next_round_ms=clock.now_ms())
@@ -84,9 +95,9 @@ class Reconciler:
                 stop.wait(max(LOOK_SECONDS, took * REST_SHARE))
 
     def step(self) -> int:
-        """One look: a round if one is due, else the subscriptions of customers who are new. Says how much was read."""
+        """One look: a round if one is due, else the subscriptions of customers who are new and invoices. Says how much was read."""
         try:
-            return self._round() if self._clock.now_ms() >= self._progress.next_round_ms else self._welcome()
+            return self._round() if self._clock.now_ms() >= self._progress.next_round_ms else self._welcome() + self._bill()
         except Transient as away:
             self._fail(str(away))
             return 0
@@ -95,6 +106,8 @@ class Reconciler:
         now_ms = self._clock.now_ms()
         self._progress.in_hand = "a round of reading"
         outcome = self._read_customers(now_ms) + self._read_lanes(now_ms)
+        if self._invoices is not None:
+            outcome += self._invoices.step(now_ms)
         succeeded = not outcome.failures
         self._session.run(
             lambda connection: reconciliation.set_round(
@@ -133,6 +146,20 @@ class Reconciler:
         outcome = self._reading.subscriptions(new)
         self._finish(None, outcome)
         return outcome.reads
+
+    def _bill(self) -> int:
+        """A draft becomes final at its own date, which no round waits for."""
+        now_ms = self._clock.now_ms()
+        if self._invoices is None or not self._invoices_due(self._session, now_ms):
+            return 0
+        self._progress.in_hand = "invoices"
+        outcome = self._invoices.step(now_ms)
+        self._finish(None, outcome)
+        return outcome.reads
+
+    def _invoices_due(self, session: Session, now_ms: int) -> bool:
+        due_ms = None if self._invoices is None else self._invoices.next_due_ms(session)
+        return due_ms is not None and due_ms <= now_ms
 
     def _finish(self, round_at_ms: int | None, outcome: Outcome) -> None:
         progress = self._progress
@@ -179,6 +206,9 @@ class Reconciler:
         registry.clear(DIFFERENCE)
         for meter, difference in self._session.run(reconciliation.differences).items():
             registry.set(DIFFERENCE, float(difference), meter=meter)
+        registry.clear(AT_RISK)
+        for state, currency, amount in self._session.run(invoices.at_risk):
+            registry.set(AT_RISK, amount, state=state, currency=currency)
         registry.clear(REVIEW_OPEN)
         for kind in ("late", "conflict"):
             registry.set(REVIEW_OPEN, 0, kind=kind)
@@ -214,7 +244,25 @@ class Reconciler:
                 return self._activity(False, f"the ledger does not answer: {away}")
         if any(customer.read_at_ms is None for customer in customers) and progress.failures < MOST_FAILURES:
             return self._activity(False, "a customer's subscriptions are unread")
-        return self._activity(True, "idle")
+        return self._look_at_invoices()
 
-    def _activity(self, idle: bool, why: str) -> Activity:
-        return Activity(idle, self._reading.work, self._progress.next_round_ms if idle else None, (), why)
+    def _look_at_invoices(self) -> Activity:
+        """An invoice has its own date; what could not be read is left until the next round."""
+        due_ms = None
+        if self._invoices is not None and self._progress.failures < MOST_FAILURES:
+            with self._probing:
+                try:
+                    due_ms = self._invoices.next_due_ms(self._probe)
+                except Transient as away:
+                    return self._activity(False, f"the ledger does not answer: {away}")
+        if due_ms is not None and due_ms <= self._clock.now_ms():
+            return self._activity(False, "invoices are due")
+        return self._activity(True, "idle", due_ms)
+
+    def _activity(self, idle: bool, why: str, due_ms: int | None = None) -> Activity:
+        next_due_ms = min(self._progress.next_round_ms, due_ms or self._progress.next_round_ms) if idle else None
+        return Activity(idle, self._work, next_due_ms, (), why)
+
+    @property
+    def _work(self) -> int:
+        return self._reading.work + (0 if self._invoices is None else self._invoices.work)

@@ -189,6 +189,11 @@ def lines(connection: psycopg.Connection, customer: str, *, preview: bool | None
     return [InvoiceLineRow(**{name: row[name] for name in InvoiceLineRow.__slots__}) for row in rows]
 
 
+def at_risk(connection: psycopg.Connection) -> list[tuple[str, str, int]]:
+    """State, currency and amount in minor units of what is on no invoice yet."""
+    return [(state, currency, int(amount)) for state, currency, amount in connection.execute(_sql("at_risk"))]
+
+
 def _instant(ms: int | None) -> datetime | None:
     return None if ms is None else instant(ms)
 

@@ -1,23 +1,35 @@
 -- name: customers
 -- Whose invoices may be read, and what says when: a draft that becomes final, a period that ended, a notification.
+with draft as (
+    select i.stripe_customer, min(i.automatically_finalizes_at) as finalizes_at
+    from ledger.invoice_snapshot i
+    where i.status = 'draft' and not exists (
+        select from ledger.invoice_snapshot n where n.invoice_id = i.invoice_id and n.snapshot_id > i.snapshot_id
+    )
+    group by i.stripe_customer
+), ending as (
+    -- Once it was read well after its end, a period without a line has none: it is not asked for again and again.
+    select p.stripe_customer, min(p.period_end) as period_end
+    from (
+        select m.stripe_customer, m.subscription_item_id, m.period_start, m.period_end from ops.marginal_price m
+        union
+        select d.stripe_customer, d.subscription_item_id, d.period_start, d.period_end from derived.period d
+    ) p
+    join ops.invoice_read r on r.stripe_customer = p.stripe_customer
+    where p.period_end > r.read_at - interval '1 hour' and not exists (
+        select from ledger.invoice_line l where l.subscription_item_id = p.subscription_item_id and l.period_start = p.period_start
+    )
+    group by p.stripe_customer
+), hinted as (
+    select e.stripe_customer, max(e.recorded_at) as recorded_at
+    from ledger.stripe_event e
+    join ops.invoice_read r on r.stripe_customer = e.stripe_customer
+    where e.created > ops.now() - interval '30 days' and starts_with(e.type, 'invoice.') and e.recorded_at > r.read_at
+    group by e.stripe_customer
+)
 select
-    c.customer, c.stripe_customer, ledger.milliseconds(r.read_at) as read_at_ms,
-    ledger.milliseconds((
-        select min(i.automatically_finalizes_at) from derived.invoice i where i.stripe_customer = c.stripe_customer and i.status = 'draft'
-    )) as finalizes_at_ms,
-    ledger.milliseconds((
-        select min(m.period_end)
-        from ops.marginal_price m
-        where m.stripe_customer = c.stripe_customer and not exists (
-            select from ledger.invoice_line l where l.subscription_item_id = m.subscription_item_id and l.period_start = m.period_start
-        ) and m.period_end > coalesce(r.read_at, '-infinity') - interval '1 hour'
-    )) as period_end_ms,
-    ledger.milliseconds((
-        select max(e.received_at)
-        from ledger.stripe_event e
-        where e.stripe_customer = c.stripe_customer and starts_with(e.type, 'invoice.') and e.received_at >= r.read_at
-            and e.recorded_at >= r.read_at
-    )) as hinted_at_ms
+    c.customer, c.stripe_customer, ledger.milliseconds(r.read_at) as read_at_ms, ledger.milliseconds(d.finalizes_at) as finalizes_at_ms,
+    ledger.milliseconds(n.period_end) as period_end_ms, ledger.milliseconds(h.recorded_at) as hinted_at_ms
 from (
     select k.customer, ledger.stripe_customer_of(k.customer) as stripe_customer
     from (
@@ -27,6 +39,9 @@ from (
     ) k
 ) c
 left join ops.invoice_read r on r.stripe_customer = c.stripe_customer
+left join draft d on d.stripe_customer = c.stripe_customer
+left join ending n on n.stripe_customer = c.stripe_customer
+left join hinted h on h.stripe_customer = c.stripe_customer
 where c.stripe_customer is not null and (%(customer)s::text is null or c.customer = %(customer)s)
 order by c.customer;
 
@@ -230,3 +245,10 @@ select l.*
 from finance.invoice_lines l
 where l.customer_id = %(customer)s and (%(preview)s::boolean is null or (l.status = 'preview') = %(preview)s)
 order by l.period_start, l.invoice_id, l.subscription_item_id, l.tier, l.line_id;
+
+-- name: at_risk
+-- What is not billed, by what keeps it off, in minor units.
+select u.state, u.currency, sum(u.amount_at_risk_minor)::bigint
+from finance.unbilled_usage u
+where u.amount_at_risk_minor is not null and u.currency is not null
+group by u.state, u.currency;
