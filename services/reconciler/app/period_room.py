@@ -154,6 +154,10 @@ class PeriodRoom:
                 self._log.critical("periods stopped", why=self._broken)
                 self._in_hand = False
                 return
+            except Exception as error:  # a bug in one look must not end the thread in silence; it is logged and tried again
+                self._trouble = f"{type(error).__name__}: {error}"
+                self._log.exception("look failed")
+                done, pause = 0, AFTER_FAILURE_SECONDS
             if not done:
                 self._bell.wait(pause)
 

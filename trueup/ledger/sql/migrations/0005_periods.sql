@@ -68,9 +68,9 @@ create function ledger.deadline_at(
     stripe_customer text, stripe_event_name text, meter text, usage_at timestamptz
 ) returns timestamptz language sql stable set search_path = pg_catalog as $$
 select min(
-    coalesce(e.deadline, p.period_end + (
+    coalesce(e.deadline, p.period_end + coalesce((
         select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
-    ) * interval '1 s')
+    ), 86400) * interval '1 s')
     - coalesce((
         select v.close_margin_seconds from ledger.meter_version v where v.meter = deadline_at.meter order by v.version desc limit 1
     ), 600) * interval '1 s'

@@ -214,9 +214,9 @@ select
     p.period_id, p.subscription_item_id, p.subscription_id, p.stripe_customer, p.price_id, p.stripe_event_name, p.plan, p.currency,
     p.period_start, p.period_end,
     coalesce(e.status, 'open') as status, i.invoice_id, coalesce(e.why, '') as why, e.recorded_at as changed_at,
-    coalesce(d.deadline, p.period_end + (
+    coalesce(d.deadline, p.period_end + coalesce((
         select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
-    ) * interval '1 s') as finalizes_at,
+    ), 86400) * interval '1 s') as finalizes_at,
     coalesce(d.deadline_basis, 'grace') as deadline_basis
 from ledger.billing_period p
 left join lateral (

@@ -117,7 +117,7 @@ with called as (
     join ledger.subject s on s.subject_id = i.subject_id
     left join derived.meter m on m.meter = s.meter
     cross join lateral (
-        -- As it was known when the call was made.
+        -- As it was known when the call was made; what was recorded in the same instant may have been learnt after it.
         select
             count(*) > 0 as period_known,
             min(coalesce(e.deadline, p.period_end + (
@@ -127,16 +127,16 @@ with called as (
         left join lateral (
             select x.deadline from ledger.period_event x
             where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start
-                and x.deadline is not null and x.recorded_at <= a.started_at
+                and x.deadline is not null and x.recorded_at < a.started_at
             order by x.period_event_id desc
             limit 1
         ) e on true
         where p.stripe_customer = l.stripe_customer and p.stripe_event_name = l.stripe_event_name
-            and p.period_start <= i.segment_start and p.period_end > i.segment_start and p.recorded_at <= a.started_at
+            and p.period_start <= i.segment_start and p.period_end > i.segment_start and p.recorded_at < a.started_at
             and not exists (
                 select from ledger.billing_period n
                 where n.subscription_item_id = p.subscription_item_id and n.period_start = p.period_start
-                    and n.period_id > p.period_id and n.recorded_at <= a.started_at
+                    and n.period_id > p.period_id and n.recorded_at < a.started_at
             )
     ) d
 ), judged as (

@@ -1,0 +1,202 @@
+"""Boundaries learnt later, deadlines at the cut and in the lane: every quantity moves by a posting, and the proof holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import Database
+from tests.makers.capture_batches import make_announced, make_event, make_forwarded
+from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, RETRY, UNKNOWN, TrueLedger, true_ledger
+from trueup.ledger.periods import PeriodEvent, PeriodFact
+from trueup.ledger.store import periods, proof
+from trueup.ledger.store.dispatch import cuts, lanes, settlements
+from trueup.ledger.store.instants import instant
+
+DAY_MS = 24 * HOUR_MS
+BOUNDARY_MS = NOON_MS + 17 * MINUTE_MS + 42_000
+WINDOW_MS = NOON_MS + 15 * MINUTE_MS
+GRACE_MS, MARGIN_MS = 24 * HOUR_MS, 10 * MINUTE_MS
+
+
+@pytest.fixture
+def ledger(database: Database) -> Iterator[TrueLedger]:
+    """Armed, with one mapped customer."""
+    with true_ledger(database) as made:
+        made.map("acme")
+        made.arm()
+        yield made
+        # What Stripe was read to say is another test's matter.
+        checks = {check.check_name: check for check in proof.prove(made.writer, deep=True).checks}
+        assert [name for name, check in checks.items() if check.violations and name != "hours_equal_summaries"] == []
+
+
+def _period(ledger: TrueLedger, start_ms: int, end_ms: int, *, event_name: str = "tokens", item: str = "si_1") -> None:
+    fact = PeriodFact(item, "sub_1", "cus_acme", "price_tokens", event_name, "basic", "usd", start_ms, end_ms)
+    assert periods.record_period(ledger.writer, fact)
+
+
+def _use(ledger: TrueLedger, *events: tuple[int, int], first_offset: int = 0) -> None:
+    """Usage of acme on time, as (event time, quantity)."""
+    records = [
+        make_forwarded(offset, make_event(f"e{offset}", event_time_ms=at_ms, quantity=quantity), arrival_ms=max(at for at, _ in events))
+        for offset, (at_ms, quantity) in enumerate(events, first_offset)
+    ]
+    ledger.capture(make_announced(first_offset=first_offset, on_time=records, progress_offset=first_offset))
+
+
+def _unsent(ledger: TrueLedger) -> list[tuple[object, ...]]:
+    return ledger.rows(
+        """select segment_start, min(segment_end), sum(quantity)::bigint, sum(events)::bigint from ledger.posting
+           where to_account = 2 group by segment_start having sum(events) <> 0 order by 1"""
+    )
+
+
+def _account(ledger: TrueLedger, account_id: int) -> int:
+    ((quantity,),) = ledger.rows(
+        "select coalesce(sum(case when to_account = %s then quantity else -quantity end), 0)::bigint from ledger.posting"
+        " where %s in (from_account, to_account)",
+        account_id,
+        account_id,
+    )
+    return int(str(quantity))
+
+
+def _cut(ledger: TrueLedger, now_ms: int) -> int:
+    """As the cutter's round: cut, judge, divide; then cut again what the division made."""
+    ledger.set_now(now_ms)
+    cuts.discover(ledger.writer, cuts.cut(ledger.writer))
+    cuts.judge(ledger.writer)
+    cuts.split(ledger.writer, "sink")
+    return ledger.cut(now_ms + 10 * MINUTE_MS)
+
+
+def test_a_posting_that_a_boundary_learnt_later_divides_is_split_from_its_events(ledger: TrueLedger) -> None:
+    """The boundary's own second belongs to the later part, on both sides of it by a millisecond."""
+    _use(ledger, (WINDOW_MS, 1), (BOUNDARY_MS - 1, 2), (BOUNDARY_MS, 4), (BOUNDARY_MS + 1, 8))
+    _use(ledger, (BOUNDARY_MS - 60_000, 16), (BOUNDARY_MS + 60_000, 32), (BOUNDARY_MS + 30 * MINUTE_MS, 64), first_offset=4)
+    _period(ledger, BOUNDARY_MS, BOUNDARY_MS + 30 * DAY_MS)
+    _cut(ledger, NOON_MS + HOUR_MS)
+    window_end, whole = instant(WINDOW_MS + 5 * MINUTE_MS), instant(NOON_MS + 45 * MINUTE_MS)
+    assert _unsent(ledger) == [
+        (instant(WINDOW_MS), instant(BOUNDARY_MS), 19, 3),
+        (instant(BOUNDARY_MS), window_end, 44, 3),
+        (whole, instant(NOON_MS + 50 * MINUTE_MS), 64, 1),
+    ]
+    sent = ledger.rows("select segment_start, quantity, events, stripe_timestamp from ledger.intent order by 1")
+    assert sent == [
+        (instant(WINDOW_MS), 19, 3, instant(BOUNDARY_MS // 1_000 * 1_000 - 1_000)),
+        (instant(BOUNDARY_MS), 44, 3, instant(BOUNDARY_MS + 60_000)),
+        (whole, 64, 1, instant(BOUNDARY_MS + 30 * MINUTE_MS)),
+    ]
+    assert ledger.rows("select kind, count(*) from ledger.batch where kind = 'split' group by 1") == [("split", 1)]
+
+
+def test_all_events_on_one_side_leave_nothing_of_the_other(ledger: TrueLedger) -> None:
+    _use(ledger, (BOUNDARY_MS, 4))
+    _period(ledger, BOUNDARY_MS, BOUNDARY_MS + 30 * DAY_MS)
+    _cut(ledger, NOON_MS + HOUR_MS)
+    assert ledger.rows("select segment_start, quantity from ledger.intent") == [(instant(BOUNDARY_MS), 4)]
+    ledger.cut(NOON_MS + 2 * HOUR_MS)
+    assert ledger.rows("select count(*) from ops.uncovered_segment") == [(0,)]
+
+
+def test_what_was_sent_before_the_boundary_was_known_is_left_alone(ledger: TrueLedger) -> None:
+    _use(ledger, (WINDOW_MS, 1), (BOUNDARY_MS, 4))
+    assert ledger.cut(NOON_MS + HOUR_MS) == 1
+    _period(ledger, BOUNDARY_MS, BOUNDARY_MS + 30 * DAY_MS)
+    _cut(ledger, NOON_MS + 2 * HOUR_MS)
+    assert ledger.rows("select segment_start, quantity from ledger.intent") == [(instant(WINDOW_MS), 5)]
+
+
+def test_the_deadline_at_the_cut(ledger: TrueLedger) -> None:
+    """Cut too late: the intent stands there as evidence, its quantity with a person, and nothing may be sent."""
+    _period(ledger, NOON_MS - 30 * DAY_MS, NOON_MS + HOUR_MS)
+    _use(ledger, (NOON_MS, 7))
+    ledger.cut(NOON_MS + HOUR_MS + GRACE_MS - MARGIN_MS)
+    assert ledger.rows("select class, final from ledger.outcome") == [("expired", True)]
+    assert (_account(ledger, 2), _account(ledger, 3), _account(ledger, 8)) == (0, 0, 7)
+    assert ledger.send(ACK, NOON_MS + 2 * DAY_MS) == []
+
+
+def test_a_second_before_the_deadline_it_is_still_cut_and_sent(ledger: TrueLedger) -> None:
+    _period(ledger, NOON_MS - 30 * DAY_MS, NOON_MS + HOUR_MS)
+    _use(ledger, (NOON_MS, 7))
+    last_ms = NOON_MS + HOUR_MS + GRACE_MS - MARGIN_MS - 1_000
+    ledger.cut(last_ms)
+    assert len(ledger.send(ACK, last_ms)) == 1
+    assert _account(ledger, 4) == 7
+
+
+def test_the_deadline_in_the_lane(ledger: TrueLedger) -> None:
+    """Cut in time, answered with 429 until the deadline: no call after it, and the quantity goes to a person."""
+    _period(ledger, NOON_MS - 30 * DAY_MS, NOON_MS + HOUR_MS)
+    _use(ledger, (NOON_MS, 7))
+    ledger.cut(NOON_MS + HOUR_MS)
+    deadline_ms = NOON_MS + HOUR_MS + GRACE_MS - MARGIN_MS
+    assert len(ledger.send(RETRY, deadline_ms - 1_000)) == 1
+    assert ledger.send(ACK, deadline_ms) == []
+    assert lanes.expire(ledger.writer, "sink") == 1
+    assert lanes.expire(ledger.writer, "sink") == 0
+    assert (_account(ledger, 3), _account(ledger, 8)) == (0, 7)
+    assert ledger.rows("select class from ledger.outcome order by 1") == [("expired",), ("retry",)]
+
+
+def test_picked_in_time_and_asked_too_late(ledger: TrueLedger) -> None:
+    _period(ledger, NOON_MS - 30 * DAY_MS, NOON_MS + HOUR_MS)
+    _use(ledger, (NOON_MS, 7))
+    deadline_ms = NOON_MS + HOUR_MS + GRACE_MS - MARGIN_MS
+    ledger.cut(deadline_ms - 2_000)
+    (call,) = lanes.claim(ledger.writer, "sink", lease_seconds=60.0, most=1, key_of=lambda pick: pick.identifier)
+    assert lanes.may_send(ledger.writer, call.pick)
+    ledger.set_now(deadline_ms)
+    assert not lanes.may_send(ledger.writer, call.pick)
+    # A draft that finalizes sooner than the grace said counts from the moment it is known, in mid-lease.
+    ledger.set_now(deadline_ms - 2_000)
+    assert lanes.may_send(ledger.writer, call.pick)
+    event = PeriodEvent("si_1", NOON_MS - 30 * DAY_MS, "closing", "in_1", NOON_MS + 2 * HOUR_MS, "draft", "test")
+    assert periods.record_event(ledger.writer, event)
+    assert not lanes.may_send(ledger.writer, call.pick)
+
+
+def test_what_may_have_arrived_is_not_sent_again_past_the_deadline_but_read(ledger: TrueLedger) -> None:
+    """The horizon is 20 h or the deadline if sooner; the lane is not given to a person while it may be in Stripe."""
+    _period(ledger, NOON_MS - 30 * DAY_MS, NOON_MS + HOUR_MS)
+    _use(ledger, (NOON_MS, 7))
+    deadline_ms = NOON_MS + HOUR_MS + GRACE_MS - MARGIN_MS
+    ledger.cut(deadline_ms - 2 * HOUR_MS)
+    ledger.send(UNKNOWN, deadline_ms - 2 * HOUR_MS)
+    assert ledger.send(ACK, deadline_ms) == []
+    assert lanes.expire(ledger.writer, "sink") == 0
+    assert [hour.due_ms for hour in settlements.hours(ledger.writer)] == [deadline_ms]
+
+
+def test_a_pause_does_not_outlast_the_deadline(ledger: TrueLedger) -> None:
+    _period(ledger, NOON_MS - 30 * DAY_MS, NOON_MS + HOUR_MS)
+    ledger.admin.execute(
+        "insert into ledger.arming (action, customer, reason, acted_by, database_identity, lanes_compared, lanes_different, recorded_at)"
+        " values ('disarm', 'acme', 'test', 'test', ops.database_identity(), 0, 0, ops.now())"
+    )
+    _use(ledger, (NOON_MS, 7))
+    deadline_ms = NOON_MS + HOUR_MS + GRACE_MS - MARGIN_MS
+    assert ledger.cut(deadline_ms - 1_000) == 0
+    assert cuts.state(ledger.writer).next_due_ms == deadline_ms
+    assert ledger.cut(deadline_ms) == 1
+    assert _account(ledger, 8) == 7
+
+
+def test_a_period_that_was_cut_short_ends_where_its_newest_fact_says(ledger: TrueLedger) -> None:
+    _period(ledger, NOON_MS - DAY_MS, NOON_MS + 30 * DAY_MS)
+    _period(ledger, NOON_MS - DAY_MS, NOON_MS)
+    _period(ledger, NOON_MS, NOON_MS + 20 * DAY_MS, item="si_2")
+    assert periods.calendars(ledger.writer, [("acme", "tokens")])["acme", "tokens"].boundaries_ms == (
+        NOON_MS - DAY_MS,
+        NOON_MS,
+        NOON_MS + 20 * DAY_MS,
+    )
+    # Told once more, nothing is added; told otherwise and back again, the newest holds.
+    fact = PeriodFact("si_1", "sub_1", "cus_acme", "price_tokens", "tokens", "basic", "usd", NOON_MS - DAY_MS, NOON_MS)
+    assert not periods.record_period(ledger.writer, fact)
+    _period(ledger, NOON_MS - DAY_MS, NOON_MS + 30 * DAY_MS)
+    assert len(ledger.rows("select 1 from ledger.billing_period where subscription_item_id = 'si_1'")) == 3
