@@ -38,6 +38,7 @@ class InvoiceLineRow:
     amount_expected_minor: int | None
     amount_stripe_minor: int
     amount_difference_minor: int | None
+    amount_mirror_minor: int | None  # what Stripe's own quantity costs by our arithmetic
     currency: str
     status: str
 
