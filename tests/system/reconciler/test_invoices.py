@@ -10,11 +10,13 @@ import pytest
 
 from services.reconciler.adapters.invoices import InvoiceReader
 from services.reconciler.app.invoices import Invoices
+from services.reconciler.app.preview_now import preview_now
 from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_idle
 from tests.system.emulator.listening import wait_until_idle
 from tests.system.emulator.running import API_KEY
 from trueup.ledger.store import invoices
 from trueup.ledger.store.session import Session
+from trueup.runtime.settings import StreetSettings
 
 DAY_MS = 24 * HOUR_MS
 TIERS = [{"up_to": 100, "unit_amount": 2}, {"up_to": "inf", "unit_amount_decimal": "0.5", "flat_amount": 30}]
@@ -154,3 +156,18 @@ def test_each_preview_is_compared(month: DispatchWorld) -> None:
         assert _checks(month)["amounts_equal_invoice"] == (5, 0, 0)
         month.rows("update ops.invoice_preview_line set amount_minor = amount_minor - 1 where tier = 2 returning 1")
         assert _checks(month)["amounts_equal_invoice"] == (5, 1, 0)
+
+
+def test_preview_now_shows_what_is_to_come_and_posts_nothing(month: DispatchWorld) -> None:
+    assert month.emulator.clock is not None
+    settings = StreetSettings(
+        postgres_dsn=month.database.writer_dsn,
+        stripe_url=month.emulator.url,
+        stripe_api_key=API_KEY,
+        clock=f"simulated:{month.emulator.clock.path}",
+    )
+    rows = preview_now(settings, "acme")
+    assert {(row.meter, row.tier, row.quantity_stripe, row.amount_stripe_minor) for row in rows} == LINES
+    assert all(row.amount_mirror_minor == row.amount_stripe_minor for row in rows)
+    assert month.rows("select count(*) from ledger.invoice_posting") == [(0,)]
+    assert preview_now(settings, "globex") == []
