@@ -37,6 +37,14 @@ HEADER_ERROR_STAGE = "__connect.errors.stage"
 HEADER_ERROR_CLASS = "__connect.errors.exception.class.name"
 HEADER_ERROR_MESSAGE = "__connect.errors.exception.message"
 
+_OWN_HEADERS = ("trueup-", "__connect.errors.")
+
+
+def is_own_header(name: str) -> bool:
+    """Says whether a header's name is ours: what a producer says under it is dropped, behind the dedupe room it is that room's word."""
+    return name.startswith(_OWN_HEADERS)
+
+
 LARGEST_USAGE_RECORD_BYTES = 2 * 1024 * 1024
 """What the usage topics still take, so that a record far over the cap of 64 KiB is refused with a reason, not lost at its producer."""
 LARGEST_REJECTED_RECORD_BYTES = LARGEST_USAGE_RECORD_BYTES + 1024 * 1024

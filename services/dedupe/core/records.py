@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from trueup.contracts.topics import is_own_header
+
 Headers = tuple[tuple[str, bytes | None], ...]
 
 MAX_ENVELOPE_BYTES = 65_536
@@ -12,9 +14,6 @@ MAX_ENVELOPE_BYTES = 65_536
 
 MAX_KEPT_BYTES = 1_572_864
 """What `usage.rejected.v1` (2 MiB a record) can hold of a value beside the headers; the source topic keeps the rest."""
-
-OUR_HEADER_PREFIXES = ("trueup-", "__connect.errors.")
-"""What a producer says under these names is dropped: behind this room they are this room's word."""
 
 
 class Route(StrEnum):
@@ -54,4 +53,4 @@ def envelope_bytes(record: Record) -> int:
 
 def foreign_headers(headers: Headers) -> Headers:
     """The producer's own headers, without any that speak in this room's name."""
-    return tuple([header for header in headers if not header[0].startswith(OUR_HEADER_PREFIXES)])
+    return tuple([header for header in headers if not is_own_header(header[0])])

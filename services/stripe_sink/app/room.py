@@ -9,6 +9,7 @@ from services.stripe_sink.app.capture import Capture
 from services.stripe_sink.app.dispatch import Dispatch, DispatchLimits
 from services.stripe_sink.app.watchdog import Watchdog
 from services.stripe_sink.config import Settings
+from services.stripe_sink.core.dispatch_outcome import OutcomeClass
 from services.stripe_sink.metrics import capture as capture_metrics
 from services.stripe_sink.metrics import dispatch as dispatch_metrics
 from trueup.runtime import loop

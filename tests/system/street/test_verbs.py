@@ -109,6 +109,52 @@ def test_refused_bytes_are_listed_with_their_reason_and_shown_as_they_came(stree
     assert street.trueup("rejected", "list", "--reason", "unknown_meter", "--customer", customer) == []
 
 
+def test_refused_events_are_sent_again_once_their_cause_is_mended(street: StreetOfTest, customer: str, tmp_path: Path) -> None:
+    """A meter that nobody had declared: the bytes that were refused count after it was, once however often they are sent."""
+    now_ms = int(street.now().timestamp() * 1000)
+    value = encode_event(UsageEvent(f"{customer}-1", "verbs", now_ms, "audio", customer, 7, None, None, {}))
+    producer = Producer({"bootstrap.servers": street.said["kafka_bootstrap"], "partitioner": "murmur2_random"})
+    headers = [("trace", b"kept"), ("trueup-arrival", b"not ours")]
+    producer.produce("usage.events.v1", value=value, key=customer.encode(), timestamp=now_ms, headers=headers)
+    assert producer.flush(30) == 0
+    at_rest_after_the_cut(street)
+    (refused,) = street.trueup("rejected", "list", "--reason", "unknown_meter", "--customer", customer)
+    place = f"{refused['source_partition']}:{refused['source_offset']}"
+    redrive = ("rejected", "redrive", place, "--reason", "the meter is declared now")
+    assert "say --yes" in call(street.environment, *redrive).stderr
+
+    file = tmp_path / "catalogue.toml"
+    audio = '\n[meter.audio]\nunit = "second"\nbilling_window = "PT40M"\nstripe_event_name = "audio"\n'
+    file.write_text(EXAMPLE.read_text() + IMAGES + audio)
+    street.trueup("catalogue", "apply", str(file), "--create-in-stripe", "--reason", "audio is sold", "--yes")
+    street.advance_to(street.now() + timedelta(minutes=2))
+    assert street.trueup(*redrive, "--yes") == {"sent": 1, "left": []}
+    street.advance_to(street.now() + timedelta(seconds=1))
+    assert street.trueup("rejected", "redrive", "--refused-as", "unknown_meter", "--reason", "once more", "--yes")["sent"] >= 1
+    at_rest_after_the_cut(street)
+    steps = street.trueup("events", "explain", "verbs", f"{customer}-1")
+    assert [row["outcome"] for row in steps if row["step"] == "delivered"] == ["refused", "captured", "dropped"]
+    assert street.books()[f"cus_{customer}", "audio"] == Decimal(7)
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_street_and_names_what_is(street: StreetOfTest) -> None:
+    """Topics, ledger, Stripe's account and meters, the grace of each meter; then with a key that Stripe does not know."""
+    found = {row["what"]: row for row in street.trueup("doctor")}
+    assert {row["state"] for row in found.values()} <= {"ok", "advice"}, found
+    assert {"topics", "ledger", "Stripe account", "meter runs as runs_pro", "finalization grace for runs"} <= set(found)
+    assert "***" in found["setting stripe_api_key"]["says"]
+    named = {
+        "TRUEUP_KAFKA_BOOTSTRAP": street.said["kafka_bootstrap"],
+        "TRUEUP_POSTGRES_DSN": street.said["postgres_dsn"],
+        "TRUEUP_STRIPE_URL": street.said["stripe_url"],
+        "TRUEUP_STRIPE_API_KEY": "sk_test_of_nobody",
+    }
+    sick = call({**street.environment, **named}, "doctor", "--json")
+    assert sick.returncode == 1
+    wrong = {row["what"] for row in json.loads(sick.stdout) if row["state"] == "wrong"}
+    assert "stripe" in wrong and "ledger" not in wrong
+
+
 def test_each_kind_of_trouble_is_told_by_explain_and_stands_in_sql(street: StreetOfTest, customer: str) -> None:
     """A conflict in one batch, a duplicate over two partitions, a refund without a reason, usage older than the horizon, a broken tail."""
     now_ms = int(street.now().timestamp() * 1000)

@@ -18,7 +18,8 @@ VERBS = (
     "up", "down", "status", "stripe-emulator", "migrate", "reconcile", "prove",
     "stripe arm", "stripe disarm", "stripe status", "topics plan", "topics apply", "catalogue check", "catalogue plan", "catalogue apply",
     "customers map", "customers list", "customers import",
-    "keys create", "keys list", "keys revoke", "events send", "events explain", "rejected list", "rejected show",
+    "keys create", "keys list", "keys revoke", "events send", "events explain", "rejected list", "rejected show", "rejected redrive",
+    "doctor",
 )  # fmt: skip
 
 

@@ -132,10 +132,12 @@ where (%(customer)s::text is null or r.customer_id = %(customer)s)
 order by r.customer_id, r.meter, r.hour_start;
 
 -- name: differences
--- Settled differences per meter, each hour's taken without its sign: two of opposite sign are two faults.
-select r.meter, coalesce(sum(abs(r.difference)) filter (where r.settled), 0)
-from finance.stripe_reconciliation r
-group by r.meter;
+-- Settled differences per meter, each hour's taken without its sign: two of opposite sign are two faults. A meter that nothing was
+-- compared of yet is there with 0: a figure that is missing cannot be watched.
+select m.meter, coalesce(sum(abs(r.difference)) filter (where r.settled), 0)
+from (select distinct v.meter from ledger.meter_version v) m
+left join finance.stripe_reconciliation r on r.meter = m.meter
+group by m.meter;
 
 -- name: open_reviews
 select q.kind, count(*) from finance.review_queue q where q.status = 'open' group by q.kind;

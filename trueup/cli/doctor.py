@@ -1,0 +1,208 @@
+"""`trueup doctor`: everything this deployment rests on, one line each, with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+import requests
+import stripe
+import typer
+from confluent_kafka import KafkaException
+
+from services.stripe_sink.adapters.stripe_meters import StripeMeters
+from trueup.cli import topics
+from trueup.cli.catalogue_topic import newest_catalogue
+from trueup.cli.faults import AnswerIsNo, UsageFault
+from trueup.cli.options import AsJson
+from trueup.cli.output import emit_rows, say
+from trueup.cli.stripe_meters import check_meters, client_for
+from trueup.cli.target import Target, find_target, ledger
+from trueup.contracts.catalogue import Catalogue
+from trueup.contracts.errors import PipelineError
+from trueup.contracts.meters import Meter
+from trueup.ledger.store import clock, deployment
+from trueup.ledger.store.connection import Unreachable
+from trueup.runtime.kafka import admin
+from trueup.runtime.settings import SettingsError
+
+COLUMNS = ("what", "state", "says", "advice")
+SKEW_SECONDS = 60
+LONGEST_GRACE_SECONDS = 72 * 3600
+ADVISED_GRACE_SECONDS = 24 * 3600
+WEBHOOKS_NEEDED = (
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "invoice.created",
+    "invoice.finalized",
+    "invoice.voided",
+)
+
+
+class State(StrEnum):
+    """`advice` is no fault yet."""
+
+    OK = "ok"
+    ADVICE = "advice"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do when it is not well."""
+
+    what: str
+    state: State
+    says: str
+    advice: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command("doctor")(doctor)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at configuration, connections, topics, clocks, Stripe's account, meters and webhooks; exit 1 when anything is wrong."""
+    target = find_target()
+    found = list(findings(target))
+    emit_rows([asdict(finding) for finding in found], COLUMNS, as_json=as_json)
+    wrong = [finding for finding in found if finding.state is State.WRONG]
+    if wrong:
+        raise AnswerIsNo(f"{len(wrong)} of {len(found)} are wrong")
+    say("Nothing is wrong.")
+
+
+def findings(target: Target) -> Iterator[Finding]:
+    """Everything that is looked at; one thing that fails stops no other."""
+    for name, value in target.settings.redacted().items():
+        yield Finding(f"setting {name}", State.OK, "" if value is None else str(value))
+    for what, look in (
+        ("topics", lambda: look_at_topics(target)),
+        ("ledger", lambda: look_at_ledger(target)),
+        ("stripe", lambda: look_at_stripe(target)),
+        ("webhooks", lambda: look_at_webhooks(target)),
+        ("catalogue", lambda: look_at_catalogue(target)),
+    ):
+        yield from guarded(what, look)
+
+
+def guarded(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What cannot be looked at is a finding too."""
+    try:
+        yield from look()
+    except KafkaException as failure:
+        yield Finding(what, State.WRONG, f"Kafka does not answer: {failure}", "TRUEUP_KAFKA_BOOTSTRAP, TRUEUP_KAFKA__…, the network")
+    except Unreachable as failure:
+        yield Finding(what, State.WRONG, f"Postgres does not answer: {str(failure).strip()}", "TRUEUP_POSTGRES_DSN, the network")
+    except (stripe.StripeError, requests.RequestException) as failure:
+        yield Finding(what, State.WRONG, f"Stripe refused or does not answer: {failure}", "TRUEUP_STRIPE_API_KEY and what it may read")
+    except (UsageFault, SettingsError, PipelineError) as failure:
+        yield Finding(what, State.WRONG, str(failure))
+
+
+def look_at_topics(target: Target) -> Iterator[Finding]:
+    """Declared against found."""
+    declared = topics.declared_for(target, -1, None)
+    differences = list(topics.differences(declared, topics.found_topics(admin(target.settings), [topic.name for topic in declared])))
+    for row in differences:
+        says = f"{row.change}: {row.setting} is {row.found or 'not there'}, declared is {row.declared}"
+        advice = "your decision: nothing rewrites it" if row.change == "drift" else "`trueup topics apply`"
+        yield Finding(f"topic {row.topic}", State.WRONG, says, advice)
+    if not differences:
+        yield Finding("topics", State.OK, f"{len(declared)} as declared")
+
+
+def look_at_ledger(target: Target) -> Iterator[Finding]:
+    """Reached, of this code's schema, and living by the same clock."""
+    with ledger(target) as connection:
+        skew_seconds = (target.clock.now_ms() - clock.now_ms(connection)) / 1_000
+        held = deployment.held(connection)
+    yield Finding("ledger", State.OK, "reached, of this version's schema")
+    yield skew("clock beside Postgres", skew_seconds)
+    if held is None:
+        yield Finding("ledger's Stripe account", State.ADVICE, "none recorded yet", "`trueup stripe arm` records the one it compares with")
+    else:
+        mode = "live" if held.livemode else "test"
+        yield Finding("ledger's Stripe account", State.OK, f"{held.stripe_account}, {mode} mode")
+
+
+def skew(what: str, seconds: float) -> Finding:
+    """Deadlines are judged by our clock; five minutes ahead, Stripe refuses usage."""
+    if abs(seconds) > SKEW_SECONDS:
+        return Finding(what, State.WRONG, f"ours is {seconds:+.0f} s off", "mend the time service before dispatch goes on")
+    return Finding(what, State.OK, f"{seconds:+.1f} s")
+
+
+def look_at_stripe(target: Target) -> Iterator[Finding]:
+    """The key's account and mode against the ledger's, and Stripe's date."""
+    client = client_for(target)
+    found = StripeMeters(target.settings.stripe_api_key, target.settings.stripe_url).account()
+    mode = "live" if found.livemode else "test"
+    with ledger(target) as connection:
+        held = deployment.held(connection)
+    if held is not None and held != found:
+        advice = "one ledger serves one account in one mode: use its key, or another ledger"
+        yield Finding("Stripe account", State.WRONG, f"the key is of {found.stripe_account}, {mode} mode", advice)
+    else:
+        yield Finding("Stripe account", State.OK, f"{found.stripe_account}, {mode} mode")
+    answer = client.v1.billing.meters.list({"limit": 1}).last_response
+    date = answer.headers.get("Date") if answer is not None else None
+    if date and not target.clock.simulated:
+        yield skew("clock beside Stripe", target.clock.now_ms() / 1_000 - parsedate_to_datetime(date).timestamp())
+
+
+def look_at_webhooks(target: Target) -> Iterator[Finding]:
+    """An endpoint that is enabled and hears of periods and invoices."""
+    endpoints = list(client_for(target).v1.webhook_endpoints.list({"limit": 100}).auto_paging_iter())
+    enabled = [endpoint for endpoint in endpoints if endpoint.status == "enabled"]
+    for endpoint in endpoints:
+        if endpoint.status != "enabled":
+            yield Finding(f"webhook {endpoint.url}", State.ADVICE, f"is {endpoint.status}", "enable it in Stripe, or delete it")
+    heard = {event for endpoint in enabled for event in endpoint.enabled_events}
+    missing = [event for event in WEBHOOKS_NEEDED if "*" not in heard and event not in heard]
+    if not enabled:
+        advice = "create one for https://…/webhooks/stripe; until then the reconciler polls, and learns of everything later"
+        yield Finding("webhooks", State.ADVICE, "no endpoint is enabled", advice)
+    elif missing:
+        yield Finding("webhooks", State.WRONG, f"no endpoint hears {', '.join(missing)}", "add these events to it in Stripe")
+    else:
+        yield Finding("webhooks", State.OK, f"{len(enabled)} enabled, hear what is needed")
+
+
+def look_at_catalogue(target: Target) -> Iterator[Finding]:
+    """The meters at Stripe, and whether usage can be confirmed before its invoice is final."""
+    catalogue = newest_catalogue(target)
+    if catalogue is None:
+        yield Finding("catalogue", State.WRONG, "no version was ever applied", "`trueup catalogue apply FILE`")
+        return
+    for check in check_meters(client_for(target), catalogue):
+        wrong = check.state != "ok"
+        advice = "`trueup catalogue apply FILE --create-in-stripe`" if check.state == "missing" else "a meter of Stripe's never changes"
+        what = f"meter {check.meter} as {check.stripe_event_name}"
+        yield Finding(what, State.WRONG if wrong else State.OK, check.detail, advice if wrong else "")
+    for name, meter in catalogue.meters.items():
+        yield grace(name, meter, catalogue)
+
+
+def grace(name: str, meter: Meter, catalogue: Catalogue) -> Finding:
+    """The last usage in time may arrive a billing window late, wait a roll-up to be cut, and take Stripe its time to count."""
+    settle_seconds, grace_seconds = catalogue.policy.summary_settle_seconds, catalogue.policy.finalization_grace_seconds
+    needed = meter.billing_window_seconds + meter.roll_up_seconds + settle_seconds + meter.close_margin_seconds
+    what = f"finalization grace for {name}"
+    says = f"{minutes(grace_seconds)} of grace for {minutes(needed)} of billing window, roll-up, settling and margin"
+    if grace_seconds > LONGEST_GRACE_SECONDS:
+        return Finding(what, State.WRONG, says, "Stripe allows 72 h at most")
+    if needed >= grace_seconds:
+        return Finding(what, State.WRONG, says, "a longer grace in Stripe and in the catalogue, or a shorter billing window")
+    if grace_seconds < ADVISED_GRACE_SECONDS:
+        return Finding(what, State.ADVICE, says, "24 h leave a night to mend something before an invoice is final")
+    return Finding(what, State.OK, says)
+
+
+def minutes(seconds: int) -> str:
+    """Hours and minutes."""
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
