@@ -9,7 +9,7 @@ import typer
 from confluent_kafka import KafkaError, KafkaException
 from typer.exceptions import TyperException
 
-from trueup.cli import api_keys, catalogue, customers, dispatching, doctor, events, proving, rejected, schema, street, topics
+from trueup.cli import api_keys, catalogue, customers, dispatching, doctor, events, periods, proving, rejected, schema, street, topics
 from trueup.cli.faults import ANSWER_IS_NO, OK, USAGE, AnswerIsNo, UsageFault
 from trueup.cli.output import say
 from trueup.contracts.errors import PipelineError
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for noun in (street, dispatching, schema, topics, catalogue, customers, api_keys, events, rejected, proving, doctor):
+for noun in (street, dispatching, schema, topics, catalogue, customers, api_keys, events, periods, rejected, proving, doctor):
     noun.register(app)
 
 

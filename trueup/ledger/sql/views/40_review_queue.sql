@@ -1,16 +1,18 @@
--- What a person has to decide: late usage, and events whose second payload differs. A case grows until it is decided.
+-- What a person has to decide: late usage, usage that missed its deadline, and events whose second payload differs. A case grows
+-- until it is decided.
 create view finance.review_queue as
 with item as (
     select
-        'late' as kind,
+        case when e.late then 'late' else 'past_deadline' end as kind,
         e.customer,
         e.meter,
         e.source,
         e.event_time,
-        e.arrival - e.event_time - m.billing_window_seconds * interval '1 second' as late_by,
+        case when e.late then e.arrival - e.event_time - m.billing_window_seconds * interval '1 second' end as late_by,
         e.billable_quantity as quantity,
         b.recorded_at
     from ledger.event e
+    join derived.event_destination d on d.identity = e.identity and d.to_account = 8
     join ledger.batch b on b.batch_id = e.batch_id
     left join lateral (
         -- The version that decided it is on the progress record that announced it.
@@ -21,25 +23,45 @@ with item as (
         limit 1
     ) v on true
     left join ledger.meter_version m on m.version = v.catalogue_version and m.meter = e.meter
-    where e.late
+    union all
+    -- Captured in time, and not through when the deadline came: the events behind an intent that was never sent.
+    select 'past_deadline', e.customer, e.meter, e.source, e.event_time, null, e.billable_quantity, o.recorded_at
+    from ledger.outcome o
+    join ledger.intent i on i.intent_id = o.intent_id
+    join ledger.event e
+        on e.subject_id = i.subject_id and e.batch_id > i.after_batch and e.batch_id <= i.through_batch
+        and e.event_time >= i.segment_start and e.event_time < i.segment_end
+    join derived.event_destination d on d.identity = e.identity and d.to_account = 2
+    where o.class = 'expired'
     union all
     select 'conflict', c.customer, c.meter, c.source, c.event_time, null, c.quantity, b.recorded_at
     from ledger.conflict c
     join ledger.batch b on b.batch_id = c.batch_id
+), placed as (
+    select i.*, coalesce(p.period_start, date_trunc('month', i.event_time, 'UTC')) as period_start, p.deadline
+    from item i
+    left join lateral (
+        select q.period_start, q.deadline
+        from derived.period_subject q
+        where q.customer = i.customer and q.meter = i.meter and q.period_start <= i.event_time and q.period_end > i.event_time
+        order by q.deadline
+        limit 1
+    ) p on true
 ), grouped as (
     select
         i.kind,
         i.customer,
         i.meter,
         i.source,
-        date_trunc('month', i.event_time, 'UTC') as period_start,
+        i.period_start,
+        min(i.deadline) as deadline,
         min(i.event_time) as first_event_time,
         max(i.late_by) as late_by,
         sum(i.quantity) as quantity,
         count(*) as event_count,
         min(i.recorded_at) as opened_at
-    from item i
-    group by i.kind, i.customer, i.meter, i.source, date_trunc('month', i.event_time, 'UTC')
+    from placed i
+    group by i.kind, i.customer, i.meter, i.source, i.period_start
 )
 select
     -- Each part goes in with its length, so that no two cases share an id.
@@ -56,7 +78,7 @@ select
     ops.in_unit(g.quantity, coalesce(m.scale, 0)) as quantity,
     null::bigint as amount_minor,
     null::text as currency,
-    null::timestamptz as deadline,
+    g.deadline,
     'open' as status,
     null::text as decision,
     null::text as decided_by,
@@ -71,10 +93,10 @@ left join derived.meter m on m.meter = g.meter;
 
 comment on view finance.review_queue is 'Cases a person decides, one per customer, meter, period, kind and source. A case grows until it is decided.';
 comment on column finance.review_queue.review_id is 'Id of the case; the same for as long as the case grows.';
-comment on column finance.review_queue.kind is 'late (it came after the meter''s billing window) or conflict (an id that was recorded already came again with another content).';
+comment on column finance.review_queue.kind is 'late (it came after the meter''s billing window), past_deadline (it could not reach its own invoice any more) or conflict (an id that was recorded already came again with another content).';
 comment on column finance.review_queue.customer_id is 'Our id of the customer; of a conflict, as its second payload says.';
 comment on column finance.review_queue.meter is 'Meter of the catalogue; of a conflict, as its second payload says.';
-comment on column finance.review_queue.period_start is 'Start of the period the usage belongs to: the UTC calendar month of its event time while billing periods are not known.';
+comment on column finance.review_queue.period_start is 'Start of the period the usage belongs to: the billing period, or the UTC calendar month of its event time while that is not known.';
 comment on column finance.review_queue.first_event_time is 'Event time of the earliest usage in the case.';
 comment on column finance.review_queue.late_by is 'By how many seconds the latest comer missed its billing window; null for a conflict.';
 comment on column finance.review_queue.quantity is 'Quantity in the meter''s unit; of a conflict, what the second payloads claim, which counts nowhere.';
