@@ -68,8 +68,8 @@ class InvoiceReading:
 class BilledItem:
     """A subscription item's period on a finalized invoice, and what was posted for it so far."""
 
-    invoice_id: str
-    snapshot_id: int
+    invoice_id: str  # 'none:' and the subscription, where it ended without one
+    snapshot_id: int | None
     subscription_item_id: str
     price_id: str
     stripe_customer: str

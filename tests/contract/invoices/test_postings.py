@@ -184,6 +184,26 @@ def test_a_voided_invoice_bills_nothing(told: TrueLedger):
     assert _check(told, "lines_equal_ledger") == (1, 1, 0)
 
 
+def test_a_subscription_that_ends_without_an_invoice_bills_nothing(told: TrueLedger):
+    """Cancelled at once, as Stripe does unless asked for a last invoice: its usage was received and is on no invoice ever."""
+    told.set_now(NOON_MS + 6 * HOUR_MS)
+    room = _room(told, GivenInvoices([], [TOKENS], {"sub_acme": [make_line(TOKENS, "109", 55, item="si_acme")]}))
+    room.read(invoices.customers(told.writer))
+    told.admin.execute(
+        """insert into ledger.stripe_event (event_id, type, object_id, stripe_customer, created, received_at, via, body, recorded_at)
+           values ('evt_1', 'customer.subscription.deleted', 'sub_acme', 'cus_acme', ops.now(), ops.now(), 'poll', '{}', ops.now())"""
+    )
+    assert room.post() == 0
+    told.set_now(NOON_MS + 8 * HOUR_MS)
+    ended = _room(told, GivenInvoices([], [TOKENS]))
+    ended.read(invoices.customers(told.writer))
+    assert ended.post() == 1
+    assert _accounts(told) == {"missed_invoice": 109, "in_review": 40}
+    assert told.rows("select invoice_id, quantity_missed, amount_missed_minor from ledger.invoice_posting") == [("none:sub_acme", 109, 55)]
+    assert _check(told, "lines_equal_ledger") == (1, 0, 0)
+    assert ended.post() == 0
+
+
 def test_tiers_and_packages(told: TrueLedger):
     """Graduated: 100 at 1 and 9 at half; the package price: two seconds begun cost two packages."""
     tiers = [{"up_to": 100, "unit_amount_decimal": "1"}, {"up_to": None, "unit_amount_decimal": "0.5"}]

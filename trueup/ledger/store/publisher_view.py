@@ -37,3 +37,9 @@ def standing(connection: psycopg.Connection, source: str, id: str) -> Standing |
         return None
     outcome = Outcome.REFUSED if late is None else Outcome.LATE if late else Outcome.ON_TIME
     return Standing(outcome, duplicates, conflicts, tuple(refusal) if refusal else None, steps)
+
+
+def captured_through(connection: psycopg.Connection, partition: int) -> int:
+    """Up to which offset a partition of the source topic was captured."""
+    row = connection.execute(queries.load("publisher_view")["captured_through"], {"partition": partition}).fetchone()
+    return 0 if row is None else int(row[0])

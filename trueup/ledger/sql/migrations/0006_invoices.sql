@@ -66,8 +66,8 @@ create index invoice_line_item on ledger.invoice_line (subscription_item_id, per
 create table ledger.invoice_posting (
     invoice_posting_id bigint generated always as identity primary key,
     cause_key text not null unique,            -- invoice, item, period, and how many rows came before
-    invoice_id text not null,
-    snapshot_id bigint not null references ledger.invoice_snapshot,
+    invoice_id text not null,                  -- 'none:' and the subscription, where it ended without one
+    snapshot_id bigint references ledger.invoice_snapshot,
     subscription_item_id text not null,
     price_id text not null,
     lane_id bigint references ledger.lane,     -- null: nothing was ever sent for it

@@ -11,3 +11,9 @@ select
     ) as refusal
 from (select 1) as one
 left join ledger.event e on e.identity = %(identity)s and e.source = %(source)s and e.id = %(id)s;
+
+-- name: captured_through
+-- Up to which offset a partition of the source topic was captured.
+select coalesce((
+    select s.next_offset from ledger.source_batch s where s.source_partition = %(partition)s order by s.first_offset desc limit 1
+), 0);

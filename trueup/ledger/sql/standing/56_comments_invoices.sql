@@ -56,8 +56,8 @@ comment on column ledger.invoice_line.body is 'The line object as Stripe showed 
 comment on table ledger.invoice_posting is 'What was posted for one subscription item''s period on one finalized invoice.';
 comment on column ledger.invoice_posting.invoice_posting_id is 'Rises with every row.';
 comment on column ledger.invoice_posting.cause_key is 'The invoice, item and period, and how many rows came before: the same cause posts once.';
-comment on column ledger.invoice_posting.invoice_id is 'Stripe''s id of the invoice.';
-comment on column ledger.invoice_posting.snapshot_id is 'The reading of the invoice that it rests on.';
+comment on column ledger.invoice_posting.invoice_id is 'Stripe''s id of the invoice; none: and the subscription, where that ended without an invoice for the period.';
+comment on column ledger.invoice_posting.snapshot_id is 'The reading of the invoice that it rests on; null where there is no invoice.';
 comment on column ledger.invoice_posting.subscription_item_id is 'The subscription item.';
 comment on column ledger.invoice_posting.price_id is 'The price of its lines.';
 comment on column ledger.invoice_posting.lane_id is 'The lane that its usage was sent through; null where nothing was sent.';

@@ -27,6 +27,24 @@ with grouped as (
     where l.stripe_event_name is not null and l.subscription_item_id is not null
     group by i.invoice_id, i.snapshot_id, i.stripe_customer, i.status, i.finalized_at, i.read_at, l.subscription_item_id,
         l.stripe_event_name, l.period_start, l.period_end
+    union all
+    -- A subscription that ended without an invoice for the period bills nothing of it any more: what Stripe received is missed.
+    select
+        'none:' || p.subscription_id, null, p.stripe_customer, 'none', d.ended_at, r.read_at, p.subscription_item_id, p.stripe_event_name,
+        p.period_start, p.period_end, p.price_id, p.currency, 0, 0
+    from derived.period p
+    join (
+        select e.object_id, min(e.created) as ended_at
+        from ledger.stripe_event e
+        where e.type = 'customer.subscription.deleted'
+        group by e.object_id
+    ) d on d.object_id = p.subscription_id
+    -- A last invoice would have been made at once; the invoices were read well after that.
+    join ops.invoice_read r on r.stripe_customer = p.stripe_customer and r.read_at > d.ended_at + interval '1 hour'
+    where not exists (
+        select from ledger.invoice_line l
+        where l.subscription_item_id = p.subscription_item_id and l.period_start = p.period_start
+    )
 ), posted as (
     select
         p.invoice_id,
@@ -45,7 +63,7 @@ select
     coalesce(m.meter, g.stripe_event_name) as meter,
     coalesce(m.unit, '') as unit,
     coalesce(m.scale, 0) as scale,
-    g.finalized_at is not null and g.status in ('open', 'paid', 'uncollectible') as billed,
+    g.finalized_at is not null and g.status in ('open', 'paid', 'uncollectible', 'none') as billed,
     coalesce(p.postings, 0) as postings,
     coalesce(p.quantity_invoiced, 0) as quantity_invoiced,
     coalesce(p.quantity_missed, 0) as quantity_missed,
