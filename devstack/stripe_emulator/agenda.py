@@ -49,3 +49,7 @@ class Agenda:
     def until(self, at_ms: int) -> list[Due]:
         """List everything due by an instant, in order."""
         return sorted(due for due in self._standing.values() if due.at_ms <= at_ms)
+
+    def count(self, at_ms: int) -> int:
+        """Count everything due by an instant."""
+        return sum(due.at_ms <= at_ms for due in self._standing.values())

@@ -149,7 +149,7 @@ def activity(pipeline: Pipeline) -> dict[str, Any]:
     state, now_ms = pipeline.state, pipeline.clock.now_ms()
     ahead = [due.at_ms for due in (state.agendas[""].first(), state.deliveries.first()) if due is not None]
     next_due_ms = min(ahead, default=None)
-    waiting = len(state.deliveries.ready(now_ms))
+    waiting = state.deliveries.waiting(now_ms)
     reasons = {f"{pipeline.in_flight} requests in flight": pipeline.in_flight, f"{waiting} webhooks to deliver": waiting}
     why = ", ".join(reason for reason, count in reasons.items() if count)
     if not why and next_due_ms is not None and next_due_ms <= now_ms:

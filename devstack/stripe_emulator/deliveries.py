@@ -60,6 +60,10 @@ class Deliveries:
         """Give the attempt that falls due first."""
         return self._agenda.first()
 
-    def ready(self, now_ms: int) -> list[Delivery]:
-        """List the attempts that are due, in order."""
-        return [self._by_event[due.kind][due.identifier] for due in self._agenda.until(now_ms)]
+    def due_at(self, at_ms: int) -> list[Delivery]:
+        """List the attempts that are due at one date, in order."""
+        return [self._by_event[due.kind][due.identifier] for due in self._agenda.until(at_ms) if due.at_ms == at_ms]
+
+    def waiting(self, now_ms: int) -> int:
+        """Count the attempts that are due."""
+        return self._agenda.count(now_ms)

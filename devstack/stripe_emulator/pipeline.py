@@ -90,7 +90,7 @@ class Pipeline:
         self.in_flight = 0
         self.answered = 0
         self.steps = 0
-        # Set whenever something changed, so that whoever delivers webhooks need not wait for its next look.
+        # Set whenever there is something to tell, so that whoever delivers webhooks need not wait for its next look.
         self.stirred = asyncio.Event()
         self._api_key = api_key
         self._keys_in_flight: set[str] = set()
@@ -125,7 +125,8 @@ class Pipeline:
         if records:
             self.journal.write(records)
             self.state.apply(records)
-            self.stirred.set()
+            if any(record["record"] == "event" for record in records):
+                self.stirred.set()
 
     def catch_up(self) -> None:
         """Do what has fallen due on the street's clock, each thing as of its date and none before a webhook that is due earlier."""

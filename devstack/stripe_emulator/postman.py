@@ -49,16 +49,16 @@ class Postman:
 
     def _next(self) -> Delivery | None:
         """Choose the next attempt: by date, and among those of one date as the switch says."""
-        ready = self._state.deliveries.ready(self._pipeline.clock.now_ms())
-        if not ready:
+        deliveries, switches = self._state.deliveries, self._state.switches
+        first = deliveries.first()
+        if first is None or first.at_ms > self._pipeline.clock.now_ms():
             return None
-        switches = self._state.switches
-        together = [delivery for delivery in ready if delivery.due_ms == ready[0].due_ms]
+        if switches.webhook_order == "as_created":
+            return deliveries.one(first.kind, first.identifier)
+        together = deliveries.due_at(first.at_ms)
         if switches.webhook_order == "newest_first":
             return together[-1]
-        if switches.webhook_order == "shuffled":
-            return min(together, key=lambda delivery: _share(switches.webhook_seed, delivery))
-        return together[0]
+        return min(together, key=lambda delivery: _share(switches.webhook_seed, delivery))
 
     async def _attempt(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
         """Make one attempt, and note what became of it as of the date it was due."""
@@ -116,7 +116,9 @@ class Postman:
             "next_ms": next_ms,
         }
         event = self._state.objects["event"][delivery.event]
-        opened = cycle.gate_opens(self._state, event, at_ms) if failure is None and self._opens_gate(event, delivery) else []
+        # Nobody waits for an endpoint that was switched off.
+        answered = failure is None or not retries
+        opened = cycle.gate_opens(self._state, event, at_ms) if answered and self._opens_gate(event, delivery) else []
         self._pipeline.commit([record, *(used or []), *opened])
 
     def _next_attempt_ms(self, delivery: Delivery, at_ms: int) -> int | None:

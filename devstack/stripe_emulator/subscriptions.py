@@ -204,9 +204,20 @@ def listed(call: Call) -> Answer:
     return Answer(page(chosen, parameters, "/v1/subscriptions", "subscription"))
 
 
+def list_items(call: Call) -> Answer:
+    """List the items of a subscription."""
+    identifier = call.parameters.needed_text("subscription")
+    found = call.state.find("subscription", identifier)
+    if found is None:
+        raise errors.no_such("subscription", identifier, "subscription", status=404)
+    items = shown(found, call.expand, "data.items.")["items"]["data"]
+    return Answer(page(items, call.parameters, "/v1/subscription_items", "subscription_item"))
+
+
 _ACCEPTED = frozenset({"backdate_start_date", "billing_cycle_anchor", "billing_mode", "description", "metadata"})
 ROUTES = (
     Route("POST", "/v1/subscriptions", create, _ACCEPTED, ("customer", "items")),
     Route("GET", "/v1/subscriptions", listed, PAGING | {"customer", "price", "status"}, (), frozenset({"data.items.data.price.tiers"})),
     Route("GET", "/v1/subscriptions/{id}", retrieve, expands=frozenset({"items.data.price.tiers"})),
+    Route("GET", "/v1/subscription_items", list_items, PAGING, ("subscription",)),
 )

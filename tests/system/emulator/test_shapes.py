@@ -88,6 +88,7 @@ _PARAMETERS: dict[str, Any] = {
     "POST /v1/test_helpers/test_clocks": clock_params.TestClockCreateParams,
     "GET /v1/test_helpers/test_clocks": clock_params.TestClockListParams,
     "POST /v1/test_helpers/test_clocks/{id}/advance": clock_params.TestClockAdvanceParams,
+    "GET /v1/subscription_items": params.SubscriptionItemListParams,
     "GET /v1/events": params.EventListParams,
     "POST /v1/webhook_endpoints": params.WebhookEndpointCreateParams,
     "GET /v1/webhook_endpoints": params.WebhookEndpointListParams,
@@ -116,6 +117,7 @@ def reach_the_month(world: World, made: dict[str, Any]) -> None:
     client: Any = world.stripe.v1
     item = made["subscription"]["items"]["data"][0]
     world.clock.set_ms(item["current_period_end"] * 1000)
+    assert client.subscription_items.list({"subscription": made["subscription"]["id"]}).data[0].id == item["id"]
     (invoice,) = client.invoices.list({"customer": world.customer}).data
     client.invoices.update(invoice.id, {"metadata": {"seen": "yes"}})
     client.invoices.finalize_invoice(invoice.id)

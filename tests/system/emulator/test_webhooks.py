@@ -142,6 +142,17 @@ def test_two_endpoints(told: World, listener: Listener, gate: str, expected: int
     assert finalized_at(told) == end + expected + GRACE
 
 
+def test_an_endpoint_that_is_switched_off_is_not_waited_for(told: World, listener: Listener) -> None:
+    """Its next attempt finds it off, and the grace begins there."""
+    _, end = period(subscribe(told))
+    listener.status = 500
+    go_to(told, end)
+    told.stripe.v1.webhook_endpoints.update(listener.endpoint, {"disabled": True})
+    go_to(told, end + 5 * MINUTE + GRACE)
+    assert finalized_at(told) == end + 5 * MINUTE + GRACE
+    assert listener.kinds().count("invoice.created") == 1
+
+
 def test_a_date_that_was_asked_for_waits_for_nobody(told: World, listener: Listener) -> None:
     """Scheduled finalization: webhook failures don't delay it."""
     _, end = period(subscribe(told))
