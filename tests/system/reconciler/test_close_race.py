@@ -1,0 +1,83 @@
+"""The race at the close, second by second.
+
+An event is captured inside the window; the reconciler is 20 minutes behind; Stripe answers with 429; the first call that would
+get through is answered after the invoice is final. It ends as a case or on the invoice, never as silence.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_idle
+from tests.makers.period_world import go_to, keeper, period_end_ms, settle, standing, subscribe
+from trueup.ledger.store.dispatch import lanes
+
+GRACE_MS, MARGIN_MS = HOUR_MS, 10 * MINUTE_MS
+SECOND_MS = 1_000
+BEHIND_MS = 20 * MINUTE_MS
+
+
+def _on_invoice(world: DispatchWorld, subscription: str) -> int:
+    """What the finalized invoice bills, by Stripe's own words."""
+    found = world.emulator.client().v1.invoices.list({"customer": world.stripe_customer("acme"), "subscription": subscription})
+    lines = [line for invoice in found.auto_paging_iter() if invoice.status == "paid" for line in invoice.lines.auto_paging_iter()]
+    return int(sum(line.quantity or 0 for line in lines))
+
+
+def _race(world: DispatchWorld, freed_ms: int) -> tuple[str, int]:
+    """Play it through, with Stripe free from `freed_ms` after the period's end on; gives the subscription and the end."""
+    subscription = subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    end_ms = period_end_ms(world, subscription)
+    with keeper(world) as room:
+        settle(world, room)
+        world.set_now(end_ms - SECOND_MS)
+        world.use("acme", "tokens", 7, at_ms=end_ms - 2 * SECOND_MS)
+        world.trouble("429", None)
+        with world.dispatching() as dispatch:
+            # The reconciler hears of the end twenty minutes late, and then keeps being that late.
+            looks = [end_ms + BEHIND_MS, end_ms + GRACE_MS - MARGIN_MS + BEHIND_MS, end_ms + GRACE_MS + BEHIND_MS]
+            around = [end_ms + GRACE_MS - MARGIN_MS, end_ms + GRACE_MS, end_ms + freed_ms]
+            dates = sorted({end_ms, end_ms + MINUTE_MS, *looks, *(at + step * SECOND_MS for at in around for step in range(-3, 4))})
+            for now_ms in dates:
+                go_to(world, now_ms)
+                if now_ms >= end_ms + freed_ms:
+                    world.take_trouble_away()
+                    wait_idle(dispatch)
+                if now_ms in looks:
+                    room.step()
+            go_to(world, end_ms + 3 * HOUR_MS)
+            wait_idle(dispatch)
+        settle(world, room)
+    return subscription, end_ms
+
+
+@pytest.mark.parametrize(
+    "freed_ms", [BEHIND_MS, GRACE_MS - MARGIN_MS - 2 * SECOND_MS, GRACE_MS - MARGIN_MS, GRACE_MS - SECOND_MS, GRACE_MS + 2 * SECOND_MS]
+)
+def test_it_ends_on_the_invoice_or_as_a_case(world: DispatchWorld, freed_ms: int) -> None:
+    world.emulator.tell("settings", {"finalization_grace_seconds": GRACE_MS // 1_000, "aggregation_lag_maximum_seconds": 0})
+    subscription, _end_ms = _race(world, freed_ms)
+    in_time = freed_ms < GRACE_MS - MARGIN_MS
+    assert (_on_invoice(world, subscription), world.account("in_review")) == ((7, 0) if in_time else (0, 7))
+    assert (world.account("unsent"), world.account("in_flight")) == (0, 0)
+    # Looked at after the deadline everything is accounted for again: what missed it is a person's.
+    assert standing(world)[0].status in (("settled",) if in_time else ("settled", "not_provable"))
+    assert world.rows("select violations, pending from finance.proof where check_name = 'nothing_past_deadline'") == [(0, 0)]
+
+
+def test_a_sink_that_judges_lateness_only_at_capture_loses_it(world: DispatchWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same race against a sink without the deadline at the cut and in the lane: acknowledged, on no invoice, in no case."""
+    world.emulator.tell("settings", {"finalization_grace_seconds": GRACE_MS // 1_000, "aggregation_lag_maximum_seconds": 0})
+    monkeypatch.setattr(lanes, "may_send", lambda _connection, _pick: True)
+    monkeypatch.setattr(lanes, "expire", lambda _connection, _writer: 0)
+    # The deadline that the lane's own query asks is forgotten as fast as it is written.
+    world.ledger.execute(
+        """create function ops.forget_deadline() returns trigger language plpgsql as $$ begin new.deadline := null; return new; end $$;
+           create trigger forget before insert or update on ops.open_intent for each row execute function ops.forget_deadline();
+           create trigger forget before insert or update on ops.uncovered_segment for each row execute function ops.forget_deadline()"""
+    )
+    subscription, _end_ms = _race(world, GRACE_MS + 2 * SECOND_MS)
+    assert (_on_invoice(world, subscription), world.account("in_review")) == (0, 0)
+    assert world.account("acknowledged") == 7, "silence: received, never billed, nobody told"
+    ((violations,),) = world.rows("select violations from finance.proof where check_name = 'nothing_past_deadline'")
+    assert violations > 0, "the proof is not silent"
