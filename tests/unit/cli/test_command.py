@@ -19,7 +19,7 @@ VERBS = (
     "stripe arm", "stripe disarm", "stripe status", "topics plan", "topics apply", "catalogue check", "catalogue plan", "catalogue apply",
     "customers map", "customers list", "customers import",
     "keys create", "keys list", "keys revoke", "events send", "events explain", "rejected list", "rejected show", "rejected redrive",
-    "doctor", "period show",
+    "doctor", "period show", "period preview",
 )  # fmt: skip
 
 
