@@ -46,6 +46,9 @@ class Settings(StreetSettings):
     ingest_body_seconds: float = Field(default=15.0, ge=0.1, le=120.0)
     """How long a client may take to send a body."""
 
+    ingest_flush_seconds: float = Field(default=25.0, ge=0.1, le=300.0)
+    """How long a flush is waited for before its client is told to ask again."""
+
     ingest_keys_stale_seconds: float = Field(default=300.0, ge=1.0)
     """How long keys hold that could not be read anew, because the ledger does not answer."""
 

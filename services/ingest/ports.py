@@ -38,6 +38,13 @@ class KeyRing(Protocol):
         """Which of Stripe's modes the ledger serves, where that was recorded."""
 
 
+class Ends(Protocol):
+    """Knows where the source topic ends."""
+
+    async def end_for(self, customer: str) -> tuple[int, int]:
+        """The partition of a customer's usage, and the offset that its next record will get; Transient when the broker does not answer."""
+
+
 class Ledger(Protocol):
     """Runs work on the ledger beside the event loop."""
 

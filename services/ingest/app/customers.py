@@ -9,7 +9,7 @@ from services.ingest.app.answers import AnyRequest, in_json
 from services.ingest.app.head import NO_SUCH_PATH, heads, read_body, segments
 from services.ingest.config import Settings
 from services.ingest.core import json_text
-from services.ingest.core.problems import Fault, Problem, Refused, is_text, unprocessable
+from services.ingest.core.problems import Fault, Problem, Refused, is_text, other_method, unprocessable
 from services.ingest.core.request_body import JSON, media_type
 from services.ingest.ports import Ledger
 from trueup.contracts.events import LONGEST_NAME
@@ -19,6 +19,7 @@ from trueup.ledger.store.customers import RefusedMapping
 WRITE = "customers:write"
 BODY_BYTES = 16 * 1024
 PATH = "/v1/customers/"
+FLUSH = "flush"
 _MEMBERS = ("stripe_customer", "reason")
 
 
@@ -52,6 +53,8 @@ class CustomersDoor:
 
 def _customer(request: AnyRequest) -> str:
     parts = segments(request.scope, PATH)
+    if len(parts) == 2 and parts[1] == FLUSH:
+        raise other_method("POST")
     if len(parts) != 1:
         raise Refused(NO_SUCH_PATH)
     return parts[0]

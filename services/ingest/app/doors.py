@@ -12,13 +12,16 @@ from services.ingest.app import answers, openapi
 from services.ingest.app.answers import in_json
 from services.ingest.app.customers import CustomersDoor
 from services.ingest.app.events import EventsDoor
+from services.ingest.app.flushes import FlushDoor
 from services.ingest.app.webhooks import WebhooksDoor
 from services.ingest.core.problems import Refused
 from trueup.contracts.errors import Transient
 from trueup.runtime.web import Health
 
 
-def application(events: EventsDoor, webhooks: WebhooksDoor, customers: CustomersDoor, ready: Callable[[], Health]) -> Litestar:
+def application(
+    events: EventsDoor, webhooks: WebhooksDoor, customers: CustomersDoor, flushes: FlushDoor, ready: Callable[[], Health]
+) -> Litestar:
     """The doors as one application. Each reads its own body: nothing is parsed before the key is known and the size is."""
 
     @post("/v1/events", status_code=202)
@@ -32,6 +35,11 @@ def application(events: EventsDoor, webhooks: WebhooksDoor, customers: Customers
     @put("/v1/customers/{address:path}")
     async def put_customer(request: Request[Any, Any, Any]) -> Response[bytes]:
         return await customers.put(request)
+
+    # A customer's id may hold a slash, so the door itself looks at the path.
+    @post("/v1/customers/{address:path}", status_code=200)
+    async def post_flush(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await flushes.post(request)
 
     @post("/webhooks/stripe", status_code=200)
     async def post_webhook(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -57,7 +65,7 @@ def application(events: EventsDoor, webhooks: WebhooksDoor, customers: Customers
         Exception: answers.unforeseen,
     }
     return Litestar(
-        [post_events, get_event, put_customer, post_webhook, get_openapi, get_livez, get_readyz],
+        [post_events, get_event, put_customer, post_flush, post_webhook, get_openapi, get_livez, get_readyz],
         exception_handlers=cast(Any, handlers),
         # The document is written by hand: the doors read their bodies themselves, so nothing could be derived from their signatures.
         openapi_config=None,

@@ -136,6 +136,16 @@ def _customer() -> dict[str, Any]:
     }
 
 
+def _flush() -> dict[str, Any]:
+    told = {"customer": {"type": "string"}, "flush_id": {"type": "integer"}, "done": {"const": True}}
+    return {
+        "operationId": "flushCustomer",
+        "summary": "Everything of a customer sent to Stripe and confirmed, before a swap or a cancel",
+        "parameters": [_parameter("customer")],
+        "responses": {"200": _answer("Stripe has it", told), **_problems(400, 401, 403, 404, 409, 429, 503)},
+    }
+
+
 def _webhook() -> dict[str, Any]:
     header = {"name": "Stripe-Signature", "in": "header", "required": True, "schema": {"type": "string"}}
     return {
@@ -163,6 +173,7 @@ def document() -> dict[str, Any]:
             "/v1/events": {"post": _events()},
             "/v1/events/{source}/{id}": {"get": _event()},
             "/v1/customers/{customer}": {"put": _customer()},
+            "/v1/customers/{customer}/flush": {"post": _flush()},
             "/webhooks/stripe": {"post": _webhook()},
         },
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}, "schemas": _schemas()},

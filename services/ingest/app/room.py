@@ -9,12 +9,14 @@ import uvicorn
 
 from services.ingest.adapters.broker import Broker
 from services.ingest.adapters.catalogue import FollowedCatalogue
+from services.ingest.adapters.ends import SourceEnds
 from services.ingest.adapters.keys import LedgerKeyRing
 from services.ingest.adapters.ledger import LedgerThreads
 from services.ingest.app.access import Access
 from services.ingest.app.customers import CustomersDoor
 from services.ingest.app.doors import application
 from services.ingest.app.events import EventsDoor
+from services.ingest.app.flushes import FlushDoor
 from services.ingest.app.gate import Gate
 from services.ingest.app.patience import configured
 from services.ingest.app.webhooks import WebhooksDoor
@@ -43,7 +45,9 @@ class Ingest:
         events = EventsDoor(settings, access, self._broker, self._catalogue, self._ledger, clock, registry)
         webhooks = WebhooksDoor(settings, self._broker, self._keys, clock, registry)
         customers = CustomersDoor(settings, access, self._ledger)
-        self._gate = Gate(application(events, webhooks, customers, self.ready), registry, settings.ingest_requests)
+        self._ends = SourceEnds(settings)
+        flushes = FlushDoor(settings, access, self._ledger, self._ends)
+        self._gate = Gate(application(events, webhooks, customers, flushes, self.ready), registry, settings.ingest_requests)
         self._socket = listening(settings.http_host, settings.ingest_port)
         self._server = uvicorn.Server(configured(self._gate, settings.ingest_header_seconds))
         self._serving = threading.Thread(target=lambda: self._server.run(sockets=[self._socket]), name="doors")
@@ -73,6 +77,7 @@ class Ingest:
             for part in reversed(parts):
                 part.stop()
             self._ledger.stop()
+            self._ends.stop()
             self._probes.stop()
 
     def _raise_failures(self) -> None:

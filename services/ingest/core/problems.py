@@ -102,6 +102,11 @@ def too_large(limit_bytes: int) -> Refused:
     return Refused(Problem(413, "body-too-large", "The body is too large", f"at most {limit_bytes} bytes are taken"))
 
 
+def other_method(allowed: str) -> Refused:
+    """There is such a path, and it is asked for in another way."""
+    return Refused(Problem(405, "no-such-door", "Not with this method", headers={"Allow": allowed}))
+
+
 def unavailable(detail: str, retry_after_seconds: int) -> Refused:
     """Not now. What was sent may have arrived all the same: sending it again is always safe."""
     headers = {"Retry-After": str(retry_after_seconds)}
