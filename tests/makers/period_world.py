@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from services.reconciler import metrics
 from services.reconciler.adapters.period_reader import PeriodReader
+from services.reconciler.adapters.webhook_topic import WebhookTopic
 from services.reconciler.app.flushing import Flushing
 from services.reconciler.app.notifications import Notifications
 from services.reconciler.app.period_room import PeriodParts, PeriodRoom
@@ -19,30 +20,36 @@ from trueup.ledger.store.periods import PeriodStatus
 from trueup.ledger.store.session import Session
 from trueup.runtime.clock import SimulatedClock
 from trueup.runtime.metrics import Registry
+from trueup.runtime.settings import StreetSettings
 
 DAY_MS = 86_400_000
 DAY_SECONDS = 86_400
 
 
 @contextmanager
-def keeper(world: DispatchWorld, stripe: PeriodReader | None = None) -> Iterator[PeriodRoom]:
-    """A period keeper as the process makes it, without a broker; stepped by the test."""
+def keeper(world: DispatchWorld, broker: StreetSettings | None = None) -> Iterator[PeriodRoom]:
+    """A period keeper as the process makes it, with a broker or without; stepped by the test."""
     assert world.emulator.clock is not None
     session = Session(world.database.writer_dsn, "periods")
     registry = Registry(*metrics.ALL, room="reconciler")
     world.registries.append(registry)
-    reader = stripe or PeriodReader(API_KEY, world.emulator.url)
+    reader = PeriodReader(API_KEY, world.emulator.url)
+    topic = None if broker is None else WebhookTopic(broker)
     parts = PeriodParts(
         session=session,
         clock=SimulatedClock(world.emulator.clock.path),
         periods=Periods(session, reader, DAY_SECONDS, registry),
         notifications=Notifications(session, reader, DAY_SECONDS, registry),
         flushing=Flushing(session, reader, 900),
-        webhooks=None,
+        webhooks=topic,
         registry=registry,
     )
-    yield PeriodRoom(parts)
-    session.close()
+    try:
+        yield PeriodRoom(parts)
+    finally:
+        if topic is not None:
+            topic.close()
+        session.close()
 
 
 def subscribe(world: DispatchWorld, *, since_ms: int, customer: str = "acme", meter: str = "tokens") -> str:

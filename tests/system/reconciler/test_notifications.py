@@ -1,0 +1,127 @@
+"""What Stripe tells, through a real broker: in any order, twice, a day late, or not at all."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from devstack.process import wait_until
+from services.reconciler.app.period_room import PeriodRoom
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld
+from tests.makers.period_world import DAY_MS, go_to, keeper, period_end_ms, settle, standing, subscribe
+from trueup.contracts.codec import encode_webhook
+from trueup.contracts.errors import Broken
+from trueup.contracts.topics import TopicNames
+from trueup.contracts.webhooks import StripeWebhook
+from trueup.ledger.store.instants import milliseconds
+from trueup.runtime.kafka import producer_options
+from trueup.runtime.settings import StreetSettings
+
+MARGIN_MS = 10 * MINUTE_MS
+
+
+def _webhook(event: dict[str, Any], received_at_ms: int, *, livemode: bool = False) -> StripeWebhook:
+    body = json.dumps(event, default=str).encode()
+    return StripeWebhook(event["id"], event["type"], None, livemode, int(event["created"]) * 1_000, received_at_ms, "t=1,v1=00", body)
+
+
+def _deliver(settings: StreetSettings, webhooks: Sequence[StripeWebhook]) -> None:
+    """As the door does."""
+    producer = Producer(producer_options(settings))
+    for webhook in webhooks:
+        producer.produce(TopicNames(settings.topic_prefix).webhooks, encode_webhook(webhook), webhook.event_id)
+    assert producer.flush(30) == 0
+
+
+def _events(world: DispatchWorld) -> list[dict[str, Any]]:
+    """What Stripe lists of this test's customer."""
+    mine = world.stripe_customer("acme")
+    found = [event.to_dict() for event in world.emulator.client().v1.events.list({"limit": 100}).auto_paging_iter()]
+    return [event for event in found if event["data"]["object"].get("customer") == mine]
+
+
+def _at_rest(room: PeriodRoom) -> bool:
+    room.step()
+    return room.activity().idle
+
+
+def _shown(world: DispatchWorld) -> str:
+    """The metrics of the newest keeper."""
+    pages = [registry.render().decode() for registry in world.registries]
+    return next(page for page in reversed(pages) if "trueup_webhooks_total" in page)
+
+
+def _told(world: DispatchWorld) -> list[tuple[str, str]]:
+    return [
+        (kind, via) for kind, via in world.rows("select type, via from ledger.stripe_event where stripe_customer is not null order by 1")
+    ]
+
+
+def test_shuffled_and_doubled_they_are_kept_once_and_their_hint_is_followed(world: DispatchWorld, kafka_settings: StreetSettings) -> None:
+    """Between its own dates the keeper asks nothing: only the hint can tell it that the draft's deadline has come down."""
+    world.emulator.tell("settings", {"finalization_grace_seconds": 3_600})
+    subscription = subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    end_ms = period_end_ms(world, subscription)
+    with keeper(world, kafka_settings) as room:
+        assert wait_until(lambda: _at_rest(room), 60, 0.1), room.activity()
+        world.set_now(end_ms - 2 * MINUTE_MS)
+        world.use("acme", "tokens", 7)
+        go_to(world, end_ms)
+        room._parts.periods._next_ms[world.stripe_customer("acme")] = end_ms + 10 * DAY_MS  # its own clock would come too late
+        events = _events(world)
+        assert {event["type"] for event in events} >= {"customer.subscription.updated", "invoice.created"}
+        deliveries = [_webhook(event, world.now_ms) for event in events * 2]
+        random.Random(7).shuffle(deliveries)
+        _deliver(kafka_settings, deliveries)
+        assert wait_until(lambda: _at_rest(room) and bool(_told(world)), 60, 0.1), room.activity()
+        settle(world, room)
+        assert [via for _kind, via in _told(world)] == ["webhook"] * len(events)
+        ended, current = standing(world)
+        assert (ended.status, milliseconds(ended.deadline)) == ("closing", end_ms + HOUR_MS - MARGIN_MS)
+        assert milliseconds(current.period_start) == end_ms
+        shown = _shown(world)
+        assert "trueup_webhook_last_received_timestamp_seconds 1.79" in shown
+        assert 'trueup_webhooks_total{outcome="known"}' in shown
+        assert "trueup_stripe_events_missed_total 0.0" in shown
+    # What was kept is committed: another life of the room does not read it again.
+    with keeper(world, kafka_settings) as again:
+        assert wait_until(lambda: _at_rest(again), 60, 0.1), again.activity()
+        assert 'trueup_webhooks_total{outcome="known"}' not in _shown(world)
+
+
+def test_one_that_never_comes_is_found_by_polling_and_said_so(world: DispatchWorld) -> None:
+    subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    with keeper(world) as room:
+        settle(world, room)
+        go_to(world, world.now_ms + DAY_MS)
+        settle(world, room)
+    assert _told(world)
+    assert {via for _kind, via in _told(world)} == {"poll"}
+    (line,) = [line for line in _shown(world).splitlines() if line.startswith("trueup_stripe_events_missed_total ")]
+    assert float(line.split()[1]) >= len(_told(world))
+
+
+def test_one_that_comes_a_day_late_changes_nothing_that_polling_found(world: DispatchWorld, kafka_settings: StreetSettings) -> None:
+    subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    events = _events(world)
+    with keeper(world, kafka_settings) as room:
+        assert wait_until(lambda: _at_rest(room), 60, 0.1), room.activity()
+        go_to(world, world.now_ms + DAY_MS)
+        settle(world, room)
+        before = _told(world)
+        _deliver(kafka_settings, [_webhook(event, world.now_ms) for event in events])
+        assert wait_until(lambda: _at_rest(room), 60, 0.1), room.activity()
+        assert _told(world) == before
+
+
+def test_a_notification_of_another_mode_stops_the_keeper(world: DispatchWorld) -> None:
+    with keeper(world) as room:
+        event = {"id": "evt_live", "type": "invoice.created", "created": 1, "data": {"object": {"id": "in_1", "customer": "cus_1"}}}
+        with pytest.raises(Broken, match="another mode"):
+            room._parts.notifications.keep([_webhook(event, world.now_ms, livemode=True)])
+    assert world.rows("select count(*) from ledger.stripe_event where event_id = 'evt_live'") == [(0,)]
