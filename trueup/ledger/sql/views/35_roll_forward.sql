@@ -76,11 +76,12 @@ with correction as (
         sum(v.charged_by_item) as charged_by_item,
         sum(v.waived) as waived,
         sum(v.written_off) as written_off,
-        ops.to_minor_units(sum(v.used * v.worth)) as used_minor,
-        ops.to_minor_units(sum(v.taken_back * v.worth)) as taken_back_minor,
-        ops.to_minor_units(sum(v.charged_by_item * v.worth)) as charged_by_item_minor,
-        ops.to_minor_units(sum(v.waived * v.worth)) as waived_minor,
-        ops.to_minor_units(sum(v.written_off * v.worth)) as written_off_minor,
+        -- Rounded for each customer, as invoices are; what was used and what was taken back of it together, since one line bills both.
+        sum(ops.to_minor_units(v.used * v.worth))::bigint as used_minor,
+        sum(ops.to_minor_units((v.used + v.taken_back) * v.worth) - ops.to_minor_units(v.used * v.worth))::bigint as taken_back_minor,
+        sum(ops.to_minor_units(v.charged_by_item * v.worth))::bigint as charged_by_item_minor,
+        sum(ops.to_minor_units(v.waived * v.worth))::bigint as waived_minor,
+        sum(ops.to_minor_units(v.written_off * v.worth))::bigint as written_off_minor,
         case when v.currency is not null then coalesce((
             select sum(b.amount_minor) from billed b where b.month = v.month and b.meter = v.meter and b.currency = v.currency
         ), 0) end as invoiced_minor
