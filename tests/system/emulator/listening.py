@@ -16,7 +16,7 @@ import stripe
 
 from tests.system.emulator.running import RunningEmulator
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120
 CYCLE = ["customer.subscription.updated", "invoice.created", "invoice.finalized", "invoice.paid"]
 
 
@@ -54,6 +54,13 @@ class Listener:
     status: int = 200
     heard: list[Heard] = field(default_factory=list)
     thinks: threading.Event | None = None
+
+    def wait_until_heard(self) -> None:
+        """Wait until anything came in."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while not self.heard:
+            assert time.monotonic() < give_up, "no webhook came"
+            time.sleep(0.01)
 
     def events(self) -> list[Any]:
         """Everything heard, verified."""

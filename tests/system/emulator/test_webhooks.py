@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,8 +110,7 @@ def test_usage_received_behind_a_slow_webhook_is_not_smuggled_in(told: World, li
     told.report("10")
     listener.thinks = threading.Event()
     told.clock.set_ms((end + 2 * HOUR) * 1000)
-    while not listener.heard:
-        assert told.emulator.process.poll() is None
+    listener.wait_until_heard()
     told.report("100", timestamp=end - 1)
     assert [invoice.status for invoice in invoices(told)] in (["draft"], [])
     listener.thinks.set()
@@ -279,8 +279,7 @@ def test_busy_while_an_endpoint_thinks(told: World, listener: Listener) -> None:
     _, end = period(subscribe(told))
     listener.thinks = threading.Event()
     told.clock.set_ms(end * 1000)
-    while not listener.heard:
-        assert told.emulator.process.poll() is None
+    listener.wait_until_heard()
     seen = told.emulator.ask("activity")
     assert not seen["idle"]
     assert "webhooks to deliver" in seen["why"]
@@ -302,6 +301,31 @@ def test_a_kill_loses_no_webhook(own_emulator: RunningEmulator) -> None:
         assert finalized_at(world) == end + 5 * MINUTE + GRACE
         answered = listener.kinds()[2:]
         assert sorted(answered) == sorted(CYCLE)
+
+
+def test_the_month_passes_by_the_machines_clock_too(tmp_path: Path) -> None:
+    """The same cycle without anybody moving a date: a daily period that ends in a few seconds, and a grace of one."""
+    emulator = RunningEmulator(tmp_path / "data", None)
+    try:
+        client: Any = emulator.client().v1
+        emulator.tell("settings", {"finalization_grace_seconds": 1, "aggregation_lag_maximum_seconds": 0})
+        meter = client.billing.meters.create({"display_name": "x", "event_name": "x", "default_aggregation": {"formula": "sum"}})
+        customer = client.customers.create({"name": "Acme"})
+        recurring = {"interval": "day", "usage_type": "metered", "meter": meter.id}
+        price = client.prices.create({"currency": "usd", "product_data": {"name": "x"}, "unit_amount": 3, "recurring": recurring})
+        start = customer.created - DAY + 4
+        wish = {"id": "sub_x", "customer": customer.id, "items": [{"price": price.id}], "backdate_start_date": start}
+        emulator.tell("subscriptions", wish)
+        payload = {"stripe_customer_id": customer.id, "value": "5"}
+        client.billing.meter_events.create({"event_name": "x", "payload": payload, "timestamp": start})
+        with listening(emulator, enabled_events=["invoice.paid"]) as listener:
+            listener.wait_until_heard()
+            (heard,) = listener.heard
+            paid = heard.event(listener.secret, tolerance=300).data.object
+        assert (paid["total"], paid["created"]) == (15, start + DAY)
+        assert paid["status_transitions"]["finalized_at"] == start + DAY + 1
+    finally:
+        emulator.kill()
 
 
 def test_a_known_secret_through_the_door(own_emulator: RunningEmulator) -> None:
