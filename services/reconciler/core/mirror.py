@@ -17,14 +17,22 @@ def with_mirror(lines: Sequence[LineReading], prices: Mapping[str, PriceReading]
     found = list(lines)
     together: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for place, line in enumerate(lines):
-        price = prices.get(line.price_id or "")
-        if price is not None and price.stripe_meter_id is not None:
-            found[place] = replace(line, stripe_event_name=price.stripe_event_name or price.stripe_meter_id)
+        name = _usage_of(line, prices)
+        if name is not None:
+            found[place] = replace(line, stripe_event_name=name)
             together[line.subscription_item_id, line.price_id, line.period_start_ms, line.period_end_ms].append(place)
     for places in together.values():
         for place, line in zip(places, _mirror([found[place] for place in places], prices), strict=True):
             found[place] = line
     return tuple(found)
+
+
+def _usage_of(line: LineReading, prices: Mapping[str, PriceReading]) -> str | None:
+    """Say which usage a line bills; None for a line of something else. A subscription's price that nobody shows us may be of any."""
+    price = prices.get(line.price_id or "")
+    if price is not None:
+        return price.stripe_event_name or price.stripe_meter_id
+    return f"unknown:{line.price_id}" if line.subscription_item_id is not None and line.price_id is not None else None
 
 
 def _mirror(lines: Sequence[LineReading], prices: Mapping[str, PriceReading]) -> list[LineReading]:
