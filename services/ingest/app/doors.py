@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from litestar import Litestar, Request, Response, get, post, put
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 
 from services.ingest.app import answers, openapi
 from services.ingest.app.answers import in_json
@@ -45,6 +46,26 @@ def application(
     async def post_webhook(request: Request[Any, Any, Any]) -> Response[bytes]:
         return await webhooks.post(request)
 
+    handlers: dict[type[Exception], Callable[..., Response[bytes]]] = {
+        Refused: answers.refused,
+        Transient: answers.away,
+        HTTPException: answers.by_the_router,
+        Exception: answers.unforeseen,
+    }
+    return Litestar(
+        [post_events, get_event, put_customer, post_flush, post_webhook, *_described_and_probed(ready)],
+        exception_handlers=cast(Any, handlers),
+        # The document is written by hand: the doors read their bodies themselves, so nothing could be derived from their signatures.
+        openapi_config=None,
+        request_max_body_size=None,
+        debug=False,
+        logging_config=None,
+    )
+
+
+def _described_and_probed(ready: Callable[[], Health]) -> list[HTTPRouteHandler]:
+    """What needs no key: the description, and whether to send anything here at all."""
+
     @get("/openapi.json")
     async def get_openapi() -> Response[bytes]:
         return in_json(200, openapi.document())
@@ -58,18 +79,4 @@ def application(
         ok = ready().ok
         return in_json(200 if ok else 503, {"ok": ok})
 
-    handlers: dict[type[Exception], Callable[..., Response[bytes]]] = {
-        Refused: answers.refused,
-        Transient: answers.away,
-        HTTPException: answers.by_the_router,
-        Exception: answers.unforeseen,
-    }
-    return Litestar(
-        [post_events, get_event, put_customer, post_flush, post_webhook, get_openapi, get_livez, get_readyz],
-        exception_handlers=cast(Any, handlers),
-        # The document is written by hand: the doors read their bodies themselves, so nothing could be derived from their signatures.
-        openapi_config=None,
-        request_max_body_size=None,
-        debug=False,
-        logging_config=None,
-    )
+    return [get_openapi, get_livez, get_readyz]

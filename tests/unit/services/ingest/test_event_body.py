@@ -67,6 +67,7 @@ REFUSED: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
     ("sixteen digits", {"value": 10**15}, [("/0/value", "bad_field")]),
     ("sixteen digits after scaling", {"meter": "hours", "value": str(10**12)}, [("/0/value", "bad_field")]),
     ("thousands of digits", {"value": 10**4_000}, [("/0/value", "bad_field")]),
+    ("more digits than Python writes", {"meter": "hours", "value": 10**4_299}, [("/0/value", "bad_field")]),
     ("thousands of digits as a text", {"value": "9" * 4_000}, [("/0/value", "bad_field")]),
     ("no id", {"id": ...}, [("/0/id", "bad_field")]),
     ("an empty id", {"id": ""}, [("/0/id", "bad_field")]),
