@@ -66,8 +66,10 @@ class Stream:
 
     def join(self) -> None:
         """Waits for the first catalogue version, without which nothing can be decided, then joins the group."""
-        self._board.say(phase="waiting for the first catalogue version", ready=True)
+        self._board.say(phase="reading the catalogue", ready=False)
         while not self._timeline().versions:
+            # Ready as far as the room can be; said only once it is known that there is none, or readiness would be taken back.
+            self._board.say(phase="waiting for the first catalogue version", ready=True)
             self._again()
         self._board.say(phase="joining the group", ready=False)
         self._ports.source.subscribe(self._gained, self._gone)

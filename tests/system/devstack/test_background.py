@@ -35,7 +35,8 @@ def test_street_is_one_and_survives_its_own_end(folder: Path) -> None:
     kept = folder / "kept"
     said = background.up(clock="simulated", keep=kept, partitions=4, say=print)
     assert tuple(said) == KEYS
-    assert {row["name"]: row["healthy"] for row in background.status()} == dict.fromkeys(ALL_PARTS, True)
+    rows = background.status()
+    assert {row["name"]: row["healthy"] for row in rows} == dict.fromkeys(ALL_PARTS, True), [row["why"] for row in rows]
     assert all(requests.get(url, timeout=10).ok for url in said["metrics"].values())
     with psycopg.connect(said["finance_dsn"]) as connection:
         connection.execute("select * from finance.proof limit 0")
