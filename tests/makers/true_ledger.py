@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 import psycopg
 
 from services.stripe_sink.core import capture as core
+from services.stripe_sink.core.capture_destination import Closing
 from services.stripe_sink.core.dispatch_intent import draft
 from tests.conftest import Database
 from tests.makers.capture_batches import NOON_MS
 from trueup.contracts.catalogue import FROM_THE_BEGINNING_MS, CatalogueVersion, Timeline, VersionInForce, parse
 from trueup.ledger.intents import Call, Result
-from trueup.ledger.store import capture, catalogue, clock, customers, reconciliation
+from trueup.ledger.store import capture, catalogue, clock, customers, periods, reconciliation
 from trueup.ledger.store.connection import connect
 from trueup.ledger.store.dispatch import cuts, lanes
 from trueup.ledger.store.reconciliation import HourReading
@@ -95,7 +96,8 @@ class TrueLedger:
 
     def capture(self, *announced: core.Announced, partition: int = 0) -> int:
         """Capture progress records in one transaction, as the room does; gives the batch number."""
-        slices = [core.slice_of(one, self.timeline) for one in announced]
+        closing = Closing(clock.now_ms(self.writer), periods.calendars(self.writer, core.used(announced)))
+        slices = [core.slice_of(one, self.timeline, closing) for one in announced]
         self.subjects |= capture.number_subjects(self.writer, core.subjects(slices) - self.subjects.keys())
         if partition not in self.positions:
             claim = capture.claim(self.writer, "room", partition, dict.fromkeys(TOPICS, 0))

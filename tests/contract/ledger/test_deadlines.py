@@ -200,3 +200,30 @@ def test_a_period_that_was_cut_short_ends_where_its_newest_fact_says(ledger: Tru
     assert not periods.record_period(ledger.writer, fact)
     _period(ledger, NOON_MS - DAY_MS, NOON_MS + 30 * DAY_MS)
     assert len(ledger.rows("select 1 from ledger.billing_period where subscription_item_id = 'si_1'")) == 3
+
+
+def test_usage_that_arrives_for_an_invoiced_period_is_a_case(ledger: TrueLedger) -> None:
+    """On time by its window or late: the period is closed. The journey says where it went, and the queue by when it should have come."""
+    start_ms, end_ms = NOON_MS - 30 * DAY_MS, NOON_MS
+    _period(ledger, start_ms, end_ms)
+    invoiced = PeriodEvent("si_1", start_ms, "invoiced", "in_1", NOON_MS + 5 * MINUTE_MS, "draft", "test")
+    assert periods.record_event(ledger.writer, invoiced)
+    ledger.set_now(NOON_MS + 20 * MINUTE_MS)
+    on_time = make_forwarded(0, make_event("on-time", event_time_ms=end_ms - 1, quantity=5), arrival_ms=NOON_MS + 19 * MINUTE_MS)
+    late = make_forwarded(1, make_event("late", event_time_ms=end_ms - DAY_MS, quantity=3), arrival_ms=NOON_MS + 19 * MINUTE_MS)
+    next_period = make_forwarded(2, make_event("next", event_time_ms=end_ms, quantity=9), arrival_ms=NOON_MS + 19 * MINUTE_MS)
+    ledger.capture(make_announced(on_time=[on_time, next_period], late=[late]))
+    assert (_account(ledger, 8), _account(ledger, 2)) == (8, 9)
+    queue = ledger.rows("select kind, quantity, period_start, deadline, event_count from finance.review_queue order by kind")
+    deadline = instant(NOON_MS + 5 * MINUTE_MS - MARGIN_MS)
+    assert queue == [("late", 3, instant(start_ms), deadline, 1), ("past_deadline", 5, instant(start_ms), deadline, 1)]
+    (posted,) = ledger.rows("select detail from finance.event_journey where event_id = 'on-time' and step = 'posted'")
+    assert str(posted[0]).startswith("usage to in_review (past_deadline)")
+
+
+def test_what_expired_before_its_call_is_a_case_of_its_sources(ledger: TrueLedger) -> None:
+    _period(ledger, NOON_MS - 30 * DAY_MS, NOON_MS + HOUR_MS)
+    _use(ledger, (NOON_MS, 7), (NOON_MS + 1, 8))
+    ledger.cut(NOON_MS + HOUR_MS + GRACE_MS - MARGIN_MS)
+    queue = ledger.rows("select kind, source, quantity, event_count from finance.review_queue")
+    assert queue == [("past_deadline", "inference", 15, 2)]

@@ -73,8 +73,7 @@ def test_usage_that_misses_its_deadline_is_a_case(world: DispatchWorld, grace_ho
     assert world.rows("select violations, pending from finance.proof where check_name = 'nothing_past_deadline'") == [(0, 0)]
 
 
-def test_boundaries_cut_segments_from_their_event_rows_later(world: DispatchWorld) -> None:
-    """A subscription from 10:17:42 is learnt after usage around it was captured: nothing can be said of it here without events."""
+def test_a_period_begins_at_the_second_at_which_its_subscription_does(world: DispatchWorld) -> None:
     since_ms = world.now_ms // DAY_MS * DAY_MS + 17 * MINUTE_MS + 42_000
     subscribe(world, since_ms=since_ms)
     with keeper(world) as room:
