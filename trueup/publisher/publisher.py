@@ -18,6 +18,7 @@ from trueup.contracts.quantities import from_decimal_text
 from trueup.contracts.topics import TopicNames
 from trueup.publisher.environment import PublisherSettings, PublisherSettingsError
 from trueup.publisher.errors import Backlogged, DeliveryFailed, FailedDelivery, InvalidUsage, MisplacedPublisher
+from trueup.publisher.scales import FIRST_READ_SECONDS, LearntScales, SaidScales, Scales
 
 Options = dict[str, str | int | float | bool]
 
@@ -71,7 +72,9 @@ class Publisher:
         """Make a publisher; `record_time_ms` dates the records themselves, which only a street with a simulated clock needs."""
         self.source = source
         self.topic = TopicNames(settings.topic_prefix).usage_events
-        self._scales = dict(scales or {})
+        self._settings = settings
+        self._said: Mapping[str, int] | None = scales
+        self._scales: Scales | None = None
         self._record_time_ms = record_time_ms
         self._process = os.getpid()
         self._closed = False
@@ -84,8 +87,22 @@ class Publisher:
     def from_environment(
         cls, source: str, *, scales: Mapping[str, int] | None = None, environment: Mapping[str, str] | None = None
     ) -> Self:
-        """Make one from `TRUEUP_*`. `scales` gives the decimal places of meters whose values are no whole units."""
-        return cls(source, PublisherSettings.from_environment(os.environ if environment is None else environment), scales=scales)
+        """Make one from `TRUEUP_*`.
+
+        It reads the catalogue first, for a few seconds at most, to know each meter's decimal places, and learns of new meters
+        later by itself; or `scales` says all of them, and no catalogue is read.
+        """
+        made = cls(source, PublisherSettings.from_environment(os.environ if environment is None else environment), scales=scales)
+        made._learn()
+        return made
+
+    def _learn(self) -> Scales:
+        if self._scales is None and self._said is not None:
+            self._scales = SaidScales(self._said)
+        elif self._scales is None:
+            self._scales = learnt = LearntScales(self._settings)
+            learnt.wait(FIRST_READ_SECONDS)
+        return self._scales
 
     def publish(
         self,
@@ -104,7 +121,10 @@ class Publisher:
         `id` comes from the action that caused the usage and is the same when it is sent again. `time` is when the usage happened:
         a datetime with its offset, or milliseconds since 1970. A value with more decimal places than the meter's scale is refused.
         """
-        quantity = _smallest_units(value, self._scales.get(meter, 0))
+        self._require_usable()
+        # What is no text names no meter; the check of all fields says so.
+        scale = (self._scales or self._learn()).of(meter) if isinstance(meter, str) else 0
+        quantity = _smallest_units(value, scale)
         self.publish_quantity(
             id=id, customer=customer, meter=meter, quantity=quantity, time=time, reason=reason, corrects=corrects, dimensions=dimensions
         )
@@ -156,6 +176,8 @@ class Publisher:
         self.flush()
         self._closed = True
         self._last_words.detach()
+        if self._scales is not None:
+            self._scales.close()
 
     def __enter__(self) -> Self:
         return self

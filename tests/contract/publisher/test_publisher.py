@@ -8,14 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
 
-from trueup.contracts.codec import Decoder
+from trueup.contracts.catalogue import CatalogueVersion
+from trueup.contracts.codec import Decoder, encode_catalogue_version
 from trueup.contracts.events import UsageEvent
 from trueup.contracts.keys import partition_of
 from trueup.contracts.topics import TopicNames
-from trueup.publisher import DeliveryFailed, Publisher
+from trueup.publisher import DeliveryFailed, InvalidUsage, Publisher
 from trueup.runtime import kafka
 from trueup.runtime.settings import StreetSettings
 
@@ -65,7 +66,9 @@ def decoded(message: Message) -> UsageEvent:
 
 def test_what_is_flushed_is_there(kafka_settings: StreetSettings, topics: TopicNames) -> None:
     """Each event once, under its customer's key, in the partition where every other client would put it, dated by the broker."""
-    with Publisher.from_environment("inference", scales={"storage": 3}, environment=environment(kafka_settings)) as usage:
+    with Publisher.from_environment(
+        "inference", scales={"storage": 3, "input_tokens": 0}, environment=environment(kafka_settings)
+    ) as usage:
         for number in range(200):
             usage.publish(id=f"req-{number}", customer=f"cust_{number % 20}", meter="input_tokens", value=number, time=TIME)
         usage.publish(
@@ -92,6 +95,35 @@ def test_what_is_flushed_is_there(kafka_settings: StreetSettings, topics: TopicN
     assert refund == expected
 
 
+def append_catalogue(settings: StreetSettings, topics: TopicNames, version: int, *meters: tuple[str, int]) -> None:
+    """Put a version of the catalogue on its topic."""
+    tables = [f'[meter.{name}]\nunit = "u"\nscale = {scale}\nstripe_event_name = "{name}"\n' for name, scale in meters]
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap})
+    producer.produce(topics.catalogue, encode_catalogue_version(CatalogueVersion(version, "\n".join(tables), "test")))
+    assert producer.flush(30) == 0
+
+
+def test_values_are_in_the_meter_s_unit_as_the_catalogue_has_it(kafka_settings: StreetSettings, topics: TopicNames) -> None:
+    """A meter of three decimal places, and one that is declared while the service runs; what nobody declared is refused."""
+    append_catalogue(kafka_settings, topics, 1, ("audio", 3))
+    with Publisher.from_environment("inference", environment=environment(kafka_settings)) as usage:
+        usage.publish(id="a", customer="c", meter="audio", value=374, time=TIME)
+        usage.publish(id="b", customer="c", meter="audio", value="0.5", time=TIME)
+        with pytest.raises(InvalidUsage, match="does not declare it"):
+            usage.publish(id="c", customer="c", meter="video", value=1, time=TIME)
+        append_catalogue(kafka_settings, topics, 2, ("audio", 3), ("video", 1))
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                usage.publish(id="c", customer="c", meter="video", value=1, time=TIME)
+                break
+            except InvalidUsage:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    found = {event.id: event.quantity for event in map(decoded, everything_on(kafka_settings, topics.usage_events))}
+    assert found == {"a": 374_000, "b": 500, "c": 10}
+
+
 def test_one_customer_s_events_keep_their_order(kafka_settings: StreetSettings, topics: TopicNames) -> None:
     """Also when several threads publish."""
 
@@ -99,7 +131,10 @@ def test_one_customer_s_events_keep_their_order(kafka_settings: StreetSettings, 
         for number in range(300):
             usage.publish(id=f"{customer}-{number}", customer=f"c{customer}", meter="m", value=number, time=TIME)
 
-    with Publisher.from_environment("inference", environment=environment(kafka_settings)) as usage, ThreadPoolExecutor(8) as threads:
+    with (
+        Publisher.from_environment("inference", scales={"m": 0}, environment=environment(kafka_settings)) as usage,
+        ThreadPoolExecutor(8) as threads,
+    ):
         list(threads.map(publish, range(8)))
     events = [decoded(message) for message in everything_on(kafka_settings, topics.usage_events)]
     for customer in range(8):
@@ -114,7 +149,7 @@ def test_a_record_that_the_broker_refuses_is_named(kafka_settings: StreetSetting
     admin = kafka.admin(kafka_settings)  # Held by a name: a client that is collected takes its open requests along.
     admin.create_topics([declared])[topic].result()
     told = environment(kafka_settings, TRUEUP_TOPIC_PREFIX=narrow, TRUEUP_KAFKA__COMPRESSION_TYPE="none")
-    with Publisher.from_environment("inference", environment=told) as usage:
+    with Publisher.from_environment("inference", scales={"m": 0}, environment=told) as usage:
         usage.publish(id="before", customer="c", meter="m", value=1, time=TIME)
         usage.flush()
         usage.publish(id="large", customer="c", meter="m", value=1, time=TIME, dimensions={"pad": "x" * 2000})
@@ -128,7 +163,7 @@ def test_a_record_that_the_broker_refuses_is_named(kafka_settings: StreetSetting
 FORGETFUL = """
 import sys
 from trueup.publisher import Publisher
-usage = Publisher.from_environment("inference")
+usage = Publisher.from_environment("inference", scales={"m": 0})
 for number in range(50):
     usage.publish(id=f"req-{number}", customer="c", meter="m", value=number, time=1_700_000_000_000)
 """

@@ -29,7 +29,7 @@ def publisher(away: str, **passed_through: str) -> Publisher:
     """Make a publisher whose broker is away and whose deliveries are given up after a moment."""
     options = {"MESSAGE_TIMEOUT_MS": "300", "LOG_LEVEL": "0"} | passed_through
     environment = {"TRUEUP_KAFKA_BOOTSTRAP": away} | {f"TRUEUP_KAFKA__{name}": value for name, value in options.items()}
-    return Publisher.from_environment("inference", scales={"storage": 3}, environment=environment)
+    return Publisher.from_environment("inference", scales={"storage": 3, "input_tokens": 0}, environment=environment)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,7 @@ def publisher(away: str, **passed_through: str) -> Publisher:
         ({"value": Decimal("NaN")}, "bad_field", "quantity"),
         ({"value": 10**15}, "bad_field", "quantity"),
         ({"meter": "storage", "value": "0.0001"}, "bad_field", "quantity"),
+        ({"meter": "audio"}, "unknown_meter", None),
         ({"id": ""}, "bad_field", "id"),
         ({"id": "a\0"}, "bad_field", "id"),
         ({"id": UUID(int=1)}, "bad_field", "id"),
@@ -93,6 +94,16 @@ def test_values_become_smallest_units(value: int | str | Decimal, scale: int, qu
 def test_times_become_milliseconds(moment: datetime | int, milliseconds: int) -> None:
     """Rounded down, without a float on the way."""
     assert _milliseconds(moment) == milliseconds
+
+
+def test_a_meter_whose_unit_could_not_be_learnt_is_not_guessed(away: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the catalogue nobody knows what a value of 1 stands for: the event is not taken, and says so at once."""
+    monkeypatch.setattr("trueup.publisher.publisher.FIRST_READ_SECONDS", 0.2)
+    environment = {"TRUEUP_KAFKA_BOOTSTRAP": away, "TRUEUP_KAFKA__LOG_LEVEL": "0"}
+    with Publisher.from_environment("inference", environment=environment) as usage:
+        with pytest.raises(Backlogged, match="catalogue was not read yet"):
+            usage.publish(**GOOD)  # type: ignore[arg-type]
+        usage.flush(0)
 
 
 def test_publish_does_not_wait_for_a_broker_that_is_away(away: str) -> None:
