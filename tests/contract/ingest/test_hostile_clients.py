@@ -87,6 +87,9 @@ def test_ten_megabytes(room: IngestRoom, key: str) -> None:
             assert requests.post(f"{room.url}/v1/events", data=body, headers=headers | shown, timeout=30).status_code == status
             pieces = (body[at : at + 65_536] for at in range(0, len(body), 65_536))
             assert requests.post(f"{room.url}/v1/events", data=pieces, headers=headers | shown, timeout=30).status_code == status
+    simple = head(room, f"Content-Length: {len(body)}", f"Authorization: Bearer {key}")
+    simple.sendall(body)  # a client that sends all of it before it listens is not cut off half-way
+    assert status_of(simple) == 413
     assert memory(room) - before < TEN_MEGABYTES
     assert requests.post(f"{room.url}/v1/events", json=an_event(), headers=bearer(key), timeout=30).status_code == 202
 
