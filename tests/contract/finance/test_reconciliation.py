@@ -50,7 +50,7 @@ def test_the_whole_story_agrees(ledger: TrueLedger):
         ("tokens", instant(NOON_MS + HOUR_MS), 100, 100, 100, 0, "agrees"),
     ]
     assert all(row.settled for row in rows)
-    assert reconciliation.differences(ledger.writer) == {"tokens": 0, "seconds": 0}
+    assert reconciliation.differences(ledger.writer) == {"tokens": 0, "seconds": 0, "runs": 0}
 
 
 def test_not_settled(ledger: TrueLedger):
