@@ -74,6 +74,9 @@ def prepare(settings: StreetSettings, set_up: SetUp) -> None:
 def create_stripe_objects(stripe_url: str, set_up: SetUp) -> None:
     """Meters, prices, customers and subscriptions, with ids that can be foretold."""
     catalogue = set_up.catalogue
+    # What an account has set in its Dashboard, and its catalogue says again.
+    grace = {"finalization_grace_seconds": catalogue.policy.finalization_grace_seconds}
+    requests.post(f"{stripe_url}/_emulator/settings", json=grace, timeout=DOOR_TIMEOUT_SECONDS).raise_for_status()
     meters = {}
     for event_name in event_names(catalogue):
         meters[event_name] = f"mtr_{event_name}"

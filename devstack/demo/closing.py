@@ -22,7 +22,7 @@ ACCOUNTS = (
     "shadow",
 )
 MUST_BE_EMPTY = ("in_flight", "rejected", "missed_invoice", "shadow", "unsent")
-READINGS = ("summaries", "preview", "books")
+READINGS = ("summaries", "invoices", "preview", "books")
 HEADINGS = ("customer", "meter", "truth", *ACCOUNTS, *READINGS, "agrees")
 
 
@@ -36,16 +36,18 @@ class Line:
     truth: int
     accounts: Mapping[str, int]
     summaries: Decimal
+    invoices: Decimal
     preview: Decimal
     books: Decimal
 
     @property
     def agrees(self) -> bool:
-        """True when the accounts hold exactly the truth, nothing hangs, and Stripe shows what it acknowledged, three times over."""
-        sent = self.accounts.get("acknowledged", 0) + self.accounts.get("invoiced", 0)
+        """True when the accounts hold exactly the truth, nothing hangs, and Stripe shows what it acknowledged and what it billed."""
+        acknowledged, invoiced = self.accounts.get("acknowledged", 0), self.accounts.get("invoiced", 0)
         complete = self.truth == sum(self.accounts.get(name, 0) for name in ACCOUNTS)
         settled = all(self.accounts.get(name, 0) == 0 for name in MUST_BE_EMPTY)
-        return complete and settled and self.summaries == self.books == self.preview == sent
+        received = self.summaries == self.books == acknowledged + invoiced
+        return complete and settled and received and self.invoices == invoiced and self.preview == acknowledged
 
     def as_row(self) -> dict[str, str | bool]:
         """The line in the meter's unit, exact, as text."""
@@ -79,6 +81,7 @@ def total(meter: str, lines: Sequence[Line]) -> Line:
         truth=sum(line.truth for line in lines),
         accounts={name: sum(line.accounts.get(name, 0) for line in lines) for name in ACCOUNTS},
         summaries=sum((line.summaries for line in lines), Decimal()),
+        invoices=sum((line.invoices for line in lines), Decimal()),
         preview=sum((line.preview for line in lines), Decimal()),
         books=sum((line.books for line in lines), Decimal()),
     )

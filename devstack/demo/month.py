@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 
+from devstack.demo import stripe_reads
 from devstack.demo.closing import Line
 from devstack.demo.judgement import Judgement, Outcome, prove_table
 from devstack.demo.running import Running, instant_text, running, say
@@ -26,6 +28,11 @@ CATALOGUE = Path(__file__).parents[1] / "load_generator" / "month_v1.toml"
 HOUR_MS = 3_600_000
 # Stripe's lag is up to an hour, a summary counts as settled after two: then nothing is on its way any more.
 REST_MS = 4 * HOUR_MS
+# Behind the end of the period: the grace of 24 h until its invoice is final, then a day for what is read and posted of it.
+CLOSED_MS = 48 * HOUR_MS
+# What one unit costs, in hundredths of a cent: the generator's own list, from which the truth is reckoned in money.
+UNIT_COSTS = dict.fromkeys(("input_tokens", "output_tokens", "runs", "audio_seconds", "searches"), 1)
+UNIT_SCALES = {"audio_seconds": 3}
 TOLD_EVERY_SECONDS = 5.0
 ENDS = ("on_time", "late", "duplicate", "conflict", "refused")
 
@@ -45,8 +52,8 @@ def set_up(here: Running, catalogue_toml: str, customers: Sequence[StreetCustome
     return wanted.catalogue
 
 
-def play(here: Running, bursts: Sequence[Burst]) -> None:
-    """Publishes every burst when its instant has come. The clock goes on only when the street is at rest."""
+def play(here: Running, bursts: Sequence[Burst], until_ms: int) -> None:
+    """Publishes every burst when its instant has come, then goes on to a date. The clock moves only when the street is at rest."""
     settings = here.settings
     topic = TopicNames(settings.topic_prefix).usage_events
     producer = RecordProducer(producer_options(settings), topic, settings.partitions, stamp_arrival=True)
@@ -58,8 +65,9 @@ def play(here: Running, bursts: Sequence[Burst]) -> None:
         if time.monotonic() - told > TOLD_EVERY_SECONDS or number == len(bursts):
             told = time.monotonic()
             say(f"{instant_text(burst.at_ms)}: burst {number} of {len(bursts)}, {published:,} deliveries")
-    here.street.advance_to(bursts[-1].at_ms + REST_MS)
-    say(f"{instant_text(bursts[-1].at_ms + REST_MS)}: at rest")
+    say(f"no more deliveries; on to {instant_text(until_ms)}")
+    here.street.advance_to(until_ms)
+    say(f"{instant_text(until_ms)}: at rest")
 
 
 def closing_lines(
@@ -99,6 +107,26 @@ def month_outcomes(here: Running, truth: Truth) -> list[Outcome]:
     return [*rows, Outcome("events whose outcome differs", 0, differing(wanted, accepted))]
 
 
+def money(here: Running, truth: Truth, customers: Sequence[StreetCustomer]) -> list[Outcome]:
+    """What every customer was billed, in minor units, against what its usage costs by the generator's own list."""
+    sdk = stripe_reads.client(here.stripe_url, here.settings.stripe_api_key)
+    billed = stripe_reads.invoiced_minor(sdk, [one.stripe_customer for one in customers])
+    owed = {one.name: sum(amounts(truth, one.name)) for one in customers}
+    wrong = [one.name for one in customers if billed[one.stripe_customer] != owed[one.name]]
+    return [
+        Outcome("invoiced, in cents", sum(owed.values()), sum(billed.values())),
+        Outcome("customers whose invoices differ", "", ", ".join(wrong)),
+    ]
+
+
+def amounts(truth: Truth, customer: str) -> Iterator[int]:
+    """Each meter's line: what came in time at its price, rounded once, half a cent upwards; nothing is owed below zero."""
+    for (name, meter), totals in truth.totals.items():
+        if name == customer and meter in UNIT_COSTS:
+            hundredths = Fraction(max(totals.on_time, 0) * UNIT_COSTS[meter], 10 ** UNIT_SCALES.get(meter, 0))
+            yield int(hundredths / 100 + Fraction(1, 2))
+
+
 def differing(wanted: Mapping[tuple[str, str], str], found: Mapping[tuple[str, str], str]) -> int:
     """How many events are missing, too many, or ended elsewhere."""
     return sum(wanted.get(identity) != found.get(identity) for identity in wanted.keys() | found.keys())
@@ -122,11 +150,12 @@ def run(seed: int, scale: Scale | None = None, truth_file: Path | None = None) -
         customers = street_customers(month)
         catalogue = set_up(here, toml, customers, start_ms)
         here.make_stripe_unkind()
-        play(here, month.bursts)
+        play(here, month.bursts, month_end_ms(start_ms) + CLOSED_MS)
         here.make_stripe_kind()
         calls = here.stripe_calls()
         say(f"stripe: {sum(calls.values()):,} calls; {', '.join(f'{name}: {count:,}' for name, count in sorted(calls.items()))}")
         proof, proved = here.reconcile_and_prove()
         used = {place: totals.quantity for place, totals in truth.totals.items() if totals.on_time_events or totals.late_events}
         lines = closing_lines(here, used, customers, catalogue, start_ms, here.now_ms())
-        return Judgement(lines, month_outcomes(here, truth), prove_table(proof), proved)
+        outcomes = month_outcomes(here, truth) + money(here, truth, customers)
+        return Judgement(lines, outcomes, prove_table(proof), proved)

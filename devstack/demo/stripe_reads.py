@@ -1,4 +1,4 @@
-"""What Stripe shows of a month from outside: summaries, invoice previews, and the emulator's own books.
+"""What Stripe shows of a month from outside: summaries, final invoices, previews, and the emulator's own books.
 
 Read with the SDK and plain HTTP, sharing nothing with the reconciler: the closing table must be able to contradict it.
 """
@@ -6,7 +6,7 @@ Read with the SDK and plain HTTP, sharing nothing with the reconciler: the closi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -46,6 +46,30 @@ def previews(sdk: stripe.StripeClient, customers: Iterable[str]) -> Readings:
                 if event_name is not None:
                     found[customer, event_name] += Decimal(line.quantity_decimal)
     return found
+
+
+def invoices(sdk: stripe.StripeClient, customers: Iterable[str]) -> Readings:
+    """The usage lines of every invoice that is final."""
+    event_name_of_price = metered_prices(sdk)
+    found: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for customer in customers:
+        for invoice in final_invoices(sdk, customer):
+            for line in invoice.lines.auto_paging_iter():
+                event_name = event_name_of_price.get(line.pricing.price_details.price)
+                if event_name is not None:
+                    found[customer, event_name] += Decimal(line.quantity_decimal)
+    return found
+
+
+def invoiced_minor(sdk: stripe.StripeClient, customers: Iterable[str]) -> Mapping[str, int]:
+    """What each customer was billed, in minor units: the totals of its final invoices."""
+    return {customer: sum(invoice.total for invoice in final_invoices(sdk, customer)) for customer in customers}
+
+
+def final_invoices(sdk: stripe.StripeClient, customer: str) -> Iterator[Any]:
+    """Those that nothing changes any more."""
+    every: Any = sdk.v1.invoices.list({"customer": customer, "limit": 100}).auto_paging_iter()
+    return (invoice for invoice in every if invoice.status in ("open", "paid", "uncollectible"))
 
 
 def metered_prices(sdk: stripe.StripeClient) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Stripe's three accounts of the same usage, brought to the smallest unit and laid beside ours."""
+"""Stripe's four accounts of the same usage, brought to the smallest unit and laid beside ours."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Place = tuple[str, str]  # (Stripe customer, Stripe event name)
 
 @dataclass(slots=True)
 class StripeView:
-    """Summaries, previews and books by place; `claimed` remembers which places a line of ours stands for."""
+    """Summaries, final invoices, previews and books by place; `claimed` remembers which places a line of ours stands for."""
 
     summaries: Readings
+    invoices: Readings
     previews: Readings
     books: Readings
     claimed: set[Place] = field(default_factory=set)
@@ -26,20 +27,22 @@ class StripeView:
     def line(self, customer: str, meter: str, scale: int, truth: int, accounts: Mapping[str, int], place: Place) -> Line:
         """One line of the closing table."""
         self.claimed.add(place)
-        summaries, preview, books = (
-            readings.get(place, Decimal()).scaleb(scale) for readings in (self.summaries, self.previews, self.books)
-        )
-        return Line(customer, meter, scale, truth, accounts, summaries, preview, books)
+        shown = [readings.get(place, Decimal()).scaleb(scale) for readings in self._all()]
+        return Line(customer, meter, scale, truth, accounts, *shown)
+
+    def _all(self) -> tuple[Readings, Readings, Readings, Readings]:
+        return self.summaries, self.invoices, self.previews, self.books
 
     def unclaimed(self) -> list[Line]:
         """What Stripe shows and no line of ours stands for: usage under a wrong customer or meter would hide there."""
-        places = {place for readings in (self.summaries, self.previews, self.books) for place, value in readings.items() if value}
+        places = {place for readings in self._all() for place, value in readings.items() if value}
         return [self.line(place[0], place[1], 0, 0, {}, place) for place in sorted(places - self.claimed)]
 
 
 def look(here: Running, stripe_customers: Iterable[str], start_ms: int, end_ms: int) -> StripeView:
-    """Reads all three, now."""
+    """Reads all four, now."""
     customers = list(stripe_customers)
     sdk = stripe_reads.client(here.stripe_url, here.settings.stripe_api_key)
     summaries = stripe_reads.summaries(sdk, customers, start_ms, end_ms)
-    return StripeView(summaries, stripe_reads.previews(sdk, customers), stripe_reads.books(here.stripe_url))
+    invoices, previews = stripe_reads.invoices(sdk, customers), stripe_reads.previews(sdk, customers)
+    return StripeView(summaries, invoices, previews, stripe_reads.books(here.stripe_url))

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from devstack.demo.closing import Line, totals
 from devstack.demo.judgement import Judgement, Outcome, prove_table
-from devstack.demo.month import closing_lines, play, set_up
+from devstack.demo.month import REST_MS, closing_lines, play, set_up
 from devstack.demo.running import Running, running, say
 from devstack.demo.trace_file import HOUR_MS, Trace, bursts, catalogue_of, moved_text, read_trace
 from devstack.stripe_setup import StreetCustomer
@@ -46,7 +46,8 @@ def run_simulated(path: Path, columns: str, known: Mapping[str, int], seed: int)
         since_ms = trace.first_ms // HOUR_MS * HOUR_MS - HOUR_MS
         customers = trace_customers()
         catalogue = set_up(here, toml, customers, since_ms)
-        play(here, bursts(trace, seed))
+        deliveries = bursts(trace, seed)
+        play(here, deliveries, deliveries[-1].at_ms + REST_MS)
         proof, proved = here.reconcile_and_prove()
         lines = closing_lines(here, trace.by_customer_and_meter(), customers, catalogue, since_ms, here.now_ms())
         return Judgement(lines, [*known_sums(trace, known), *trace_outcomes(here, trace, lines)], prove_table(proof), proved)

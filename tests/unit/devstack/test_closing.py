@@ -15,9 +15,10 @@ GOOD = Line(
     meter="audio_seconds",
     scale=3,
     truth=12_500,
-    accounts={"acknowledged": 12_000, "in_review": 500},
+    accounts={"acknowledged": 1_000, "invoiced": 11_000, "in_review": 500},
     summaries=Decimal(12_000),
-    preview=Decimal(12_000),
+    invoices=Decimal(11_000),
+    preview=Decimal(1_000),
     books=Decimal(12_000),
 )
 
@@ -26,21 +27,25 @@ def test_a_line_agrees_when_truth_accounts_and_stripe_do() -> None:
     """In the meter's unit, exact."""
     assert GOOD.agrees
     row = GOOD.as_row()
-    assert (row["truth"], row["acknowledged"], row["in_review"], row["summaries"]) == ("12.500", "12.000", "0.500", "12.000")
+    assert (row["truth"], row["invoiced"], row["in_review"], row["summaries"]) == ("12.500", "11.000", "0.500", "12.000")
+    assert (row["invoices"], row["preview"]) == ("11.000", "1.000")
 
 
 @pytest.mark.parametrize(
     "broken",
     [
         replace(GOOD, truth=12_501),
-        replace(GOOD, accounts={"acknowledged": 12_000, "in_review": 499}),
+        replace(GOOD, accounts={**GOOD.accounts, "in_review": 499}),
+        replace(GOOD, accounts={**GOOD.accounts, "acknowledged": 999, "invoiced": 11_001}),
+        replace(GOOD, invoices=Decimal(11_001)),
         replace(GOOD, summaries=Decimal(11_999)),
         replace(GOOD, summaries=Decimal("12000.4")),
         replace(GOOD, preview=Decimal(0)),
         replace(GOOD, books=Decimal(24_000)),
-        replace(GOOD, accounts={"acknowledged": 12_000, "unsent": 500}),
-        replace(GOOD, accounts={"acknowledged": 12_000, "in_flight": 500}),
-        replace(GOOD, accounts={"acknowledged": 12_000, "rejected": 500}),
+        replace(GOOD, accounts={"acknowledged": 1_000, "invoiced": 11_000, "unsent": 500}),
+        replace(GOOD, accounts={"acknowledged": 1_000, "invoiced": 11_000, "in_flight": 500}),
+        replace(GOOD, accounts={"acknowledged": 1_000, "invoiced": 11_000, "rejected": 500}),
+        replace(GOOD, accounts={"acknowledged": 1_000, "invoiced": 11_000, "missed_invoice": 500}),
     ],
 )
 def test_one_unit_off_anywhere_is_a_no(broken: Line) -> None:
