@@ -128,7 +128,11 @@ def _start(options: dict[str, Any], say: Say) -> dict[str, Any]:
 
 def contract_keys(state: dict[str, Any]) -> dict[str, Any]:
     """The object of `up --json`: what the street says of itself, without what only `trueup` needs."""
-    return {key: value for key, value in state.items() if key not in {"clock", "partitions", "topic_prefix", "status_url"}}
+    return {
+        key: value
+        for key, value in state.items()
+        if key not in {"clock", "partitions", "topic_prefix", "confluent_schema_ids", "status_url"}
+    }
 
 
 def down(say: Say) -> bool:

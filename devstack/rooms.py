@@ -17,6 +17,8 @@ INGEST, DEDUPE, STRIPE_SINK, RECONCILER = "ingest", "dedupe", "stripe-sink", "re
 ROOMS = ("ingest", "dedupe-1", "dedupe-2", "stripe-sink-1", "stripe-sink-2", "reconciler")
 ALL_PARTS = (KAFKA, POSTGRES, EMULATOR, *ROOMS)
 EMULATOR_KEY = "sk_test_street"
+# The street has no schema registry; events in Confluent's framing bear the id that one would have given to our first schema.
+CONFLUENT_SCHEMA_IDS = {1: "usage_event"}
 
 _MODULES = {INGEST: "services.ingest", DEDUPE: "services.dedupe", STRIPE_SINK: "services.stripe_sink", RECONCILER: "services.reconciler"}
 # What the rooms of a kind share out among themselves, told apart in the answers of /activity.

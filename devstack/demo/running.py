@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,8 +16,6 @@ from pathlib import Path
 
 import requests
 
-from devstack.load_generator.records import CONFLUENT_SCHEMA_ID
-from devstack.rooms import ROOMS
 from devstack.street import Street
 from trueup.runtime.clock import clock_from
 from trueup.runtime.settings import StreetSettings
@@ -26,8 +23,6 @@ from trueup.runtime.settings import StreetSettings
 BEGAN = time.monotonic()
 FAULTS = ("429", "500_after", "500_before", "drop_after", "drop_before")
 FAULT_SHARE = 0.01
-# Some producers of the month frame their events as Confluent's serializers do; the rooms are told what their registry's id stands for.
-BOTH_FRAMINGS = {"TRUEUP_CONFLUENT_SCHEMA_IDS": json.dumps({CONFLUENT_SCHEMA_ID: "usage_event"})}
 KEPT_LOGS = Path("build/demo-logs")
 METER_EVENTS = "/v1/billing/meter_events"
 
@@ -66,7 +61,7 @@ class Running:
     def verb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a verb of `trueup` in a process of its own; what it says goes to our stderr, its data comes back."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("TRUEUP_")}
-        named = {**self.street.environment(), **BOTH_FRAMINGS, "TRUEUP_POSTGRES_DSN": self.settings.postgres_dsn}
+        named = {**self.street.environment(), "TRUEUP_POSTGRES_DSN": self.settings.postgres_dsn}
         command = [sys.executable, "-m", "trueup.cli", *arguments]
         return subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**own, **named}, check=False)
 
@@ -110,8 +105,7 @@ def running(catalogue: str, *, clock: str, clock_start_ms: int | None = None) ->
         file = Path(folder) / "catalogue.toml"
         file.write_text(catalogue, encoding="utf-8")
         data = Path(folder) / "street"
-        environment = dict.fromkeys(ROOMS, BOTH_FRAMINGS)
-        street = Street(data, clock=clock, clock_start_ms=clock_start_ms, catalogue=file, environment=environment, say=say)
+        street = Street(data, clock=clock, clock_start_ms=clock_start_ms, catalogue=file, say=say)
         try:
             with street:
                 yield Running(street)

@@ -82,7 +82,9 @@ class StreetSettings(BaseSettings):
     @classmethod
     def _dotted(cls, given: dict[str, str]) -> dict[str, str]:
         """A shell variable cannot hold a dot: `TRUEUP_KAFKA__SECURITY_PROTOCOL` means `security.protocol`."""
-        return {key.lower().replace("_", "."): value for key, value in given.items()}
+        dotted = {key.lower().replace("_", "."): value for key, value in given.items()}
+        # librdkafka's only setting of ours whose name has an underscore of its own.
+        return {"log_level" if key == "log.level" else key: value for key, value in dotted.items()}
 
     @classmethod
     def settings_customise_sources(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import stripe
+
+# The SDK tells of every call at level info: at a call a second that would be most of a room's log.
+logging.getLogger("stripe").setLevel(logging.WARNING)
 
 # The version our emulator and our notes speak. It is sent with every request, so an account's own default changes nothing.
 STRIPE_API_VERSION = "2026-10-28.endive"
