@@ -18,6 +18,7 @@ from trueup.cli.faults import AnswerIsNo, UsageFault
 from trueup.cli.options import AsJson, Reason, Yes
 from trueup.cli.output import emit_record, emit_rows, say
 from trueup.cli.target import Target, find_target, ledger
+from trueup.ledger.store import customers as mappings
 from trueup.ledger.store.dispatch import arming
 
 OfCustomer = Annotated[str | None, typer.Option("--customer", help="Only this customer; the whole deployment when left out.")]
@@ -57,14 +58,18 @@ def arm(
     ask(f"Send {customer or 'all customers'} usage to Stripe from now on?", yes=yes)
     with ledger(target) as connection:
         report = arming.arm(connection, reader_for(target), reason=said, by=who(), customer=customer, accept_differences=accept_differences)
+        found = arming.status(connection)
     rows = [asdict(difference) for difference in report.differences]
     if as_json:
-        emit_record({"armed": report.armed, "why": report.why, "lanes_compared": report.lanes_compared, "differences": rows}, as_json=True)
+        armed = report.armed and found.armed
+        emit_record({"armed": armed, "why": report.why, "lanes_compared": report.lanes_compared, "differences": rows}, as_json=True)
     elif rows:
         emit_rows(rows, DIFFERENCE_COLUMNS, as_json=False)
     say(f"{report.lanes_compared} lanes compared, {len(rows)} differ.")
     if not report.armed:
         raise AnswerIsNo(f"not armed: {report.why}")
+    if not found.armed:
+        raise AnswerIsNo(f"{customer} is no longer paused, but nothing is sent: {found.why}")
     say("Armed.")
 
 
@@ -74,8 +79,10 @@ def disarm(reason: Reason, customer: OfCustomer = None, yes: Yes = False, as_jso
     target = find_target()
     ask(f"Stop sending {customer or 'all customers'} usage to Stripe?", yes=yes)
     with ledger(target) as connection:
+        if customer is not None and mappings.resolve(connection, [customer]).get(customer) is None:
+            raise UsageFault(f"no customer {customer!r} is mapped: `trueup customers list`")
         arming.disarm(connection, reason=said, by=who(), customer=customer)
-    say("Disarmed.")
+    say("Disarmed." if customer is None else f"{customer} is paused.")
     emit_record({"armed": False, "customer": customer, "reason": said}, as_json=as_json)
 
 
