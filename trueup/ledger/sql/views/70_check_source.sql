@@ -19,19 +19,33 @@ with link as (
     select count(*) as batches
     from ledger.batch b
     where b.kind = 'capture' and not exists (select from ledger.source_batch s where s.batch_id = b.batch_id)
+), captured as (
+    select s.source_partition, max(s.progress_offset) + 1 as next_offset from ledger.source_batch s group by s.source_partition
+), held as (
+    -- Where capture reads on; of a topic that was given another name, only the one that is read now.
+    select distinct on (o.partition) o.partition, o.next_offset
+    from ops.source_offset o
+    where o.topic ~ '(^|usage\.)progress(\.v[0-9]+)?$'
+    order by o.partition, o.updated_at desc
+), adrift as (
+    -- A position ahead of the newest progress record in the ledger: what was captured in between is gone and will not be read again.
+    select count(*) as partitions
+    from captured c
+    full join held h on h.partition = c.source_partition
+    where coalesce(c.next_offset, 0) is distinct from h.next_offset
 )
 select
     'source_without_gap' as check_name,
     (select count(*) from link) as evaluated,
-    broken.links + hollow.batches as violations,
+    broken.links + hollow.batches + adrift.partitions as violations,
     0::bigint as stale,
     0::bigint as pending,
     null::timestamptz as oldest_pending_at,
     null::bigint as pending_limit_seconds,
     (select max(l.last_arrival) from link l) as basis_as_of,
     exists (select from ledger.event) as required,
-    'Each partition''s progress records follow one another without a gap or an overlap in source offsets, and each captured batch has its own.' as meaning
-from broken, hollow;
+    'Each partition''s progress records follow one another without a gap or an overlap in source offsets, each captured batch has its own, and the newest one stands right before the position from which capture reads on.' as meaning
+from broken, hollow, adrift;
 
 create view derived.check_arrived_equals_decided as
 select

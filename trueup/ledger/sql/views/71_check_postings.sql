@@ -112,6 +112,50 @@ select
     'No intent, and no segment in any account, gave more than it received, in the sign in which it received it.' as meaning
 from filled f;
 
+-- A text as it stands in an intent's body: JSON of printable ASCII only, as trueup's own canonical form writes it.
+create function derived.canonical_json_text(content text) returns text language sql stable set search_path = pg_catalog as $$
+select string_agg(
+    case
+        when ascii(c.letter) between 32 and 126 then c.letter
+        when ascii(c.letter) < 65536 then '\u' || lpad(to_hex(ascii(c.letter)), 4, '0')
+        else '\u' || to_hex(55296 + (ascii(c.letter) - 65536) / 1024) || '\u' || to_hex(56320 + (ascii(c.letter) - 65536) % 1024)
+    end, '' order by c.place
+)
+from string_to_table(to_json(content)::text, null) with ordinality as c (letter, place)
+$$;
+
+-- What each intent must have sent, made anew from its own columns and its lane, and the hash of that as dispatch makes it.
+create view derived.intent_body as
+with lane as materialized (
+    -- There are few lanes, and writing a text letter by letter is slow.
+    select
+        l.lane_id, l.stripe_customer, l.stripe_event_name,
+        derived.canonical_json_text(l.stripe_customer) as customer_text,
+        derived.canonical_json_text(l.stripe_event_name) as event_name_text
+    from ledger.lane l
+)
+select
+    i.intent_id,
+    jsonb_build_object(
+        'event_name', l.stripe_event_name, 'identifier', i.identifier,
+        'payload', jsonb_build_object('stripe_customer_id', l.stripe_customer, 'value', v.value),
+        'timestamp', v.seconds
+    ) as body,
+    encode(sha256(convert_to(
+        '{"event_name":' || l.event_name_text || ',"identifier":'
+        -- Ours are plain: only another hand's would need the slow way.
+        || case when i.identifier ~ '^[0-9a-z-]*$' then '"' || i.identifier || '"' else derived.canonical_json_text(i.identifier) end
+        || ',"payload":{"stripe_customer_id":' || l.customer_text || ',"value":"' || v.value || '"},"timestamp":' || v.seconds || '}',
+        'UTF8'
+    )), 'hex') as body_sha256
+from ledger.intent i
+join lane l on l.lane_id = i.lane_id
+join derived.subject s on s.subject_id = i.subject_id
+-- Offset 0 keeps the planner from writing the conversion out wherever its result is used.
+cross join lateral (
+    select ops.in_unit(i.quantity, s.scale)::text as value, extract(epoch from i.stripe_timestamp)::bigint as seconds offset 0
+) v;
+
 create view derived.check_intent_covers_postings_once as
 with covered as (
     select
@@ -122,8 +166,7 @@ with covered as (
         i.through_batch - c.through_batch as beyond_cut,
         i.after_batch <> lag(i.through_batch, 1, 0::bigint) over (partition by i.subject_id, i.segment_start order by i.after_batch)
             or i.through_batch <= i.after_batch as misplaced,
-        i.body #>> '{payload,value}' as sent_value,
-        s.scale,
+        i.body is distinct from b.body or i.body_sha256 is distinct from b.body_sha256 as says_something_else,
         coalesce(p.quantity, 0) as covered_quantity,
         coalesce(p.events, 0) as covered_events,
         coalesce(f.quantity, 0) as moved_quantity,
@@ -131,7 +174,7 @@ with covered as (
         coalesce(f.postings, 0) as moves
     from ledger.intent i
     join ledger.cut c on c.cut_id = i.cut_id
-    join derived.subject s on s.subject_id = i.subject_id
+    left join derived.intent_body b on b.intent_id = i.intent_id
     left join lateral (
         select sum(p.quantity) as quantity, sum(p.events) as events
         from ledger.posting p
@@ -153,6 +196,23 @@ with covered as (
             select from ledger.intent i
             where i.intent_id = p.intent_id and i.subject_id = p.subject_id and i.segment_start = p.segment_start
         )
+), last_cut as (
+    select i.subject_id, i.segment_start, max(i.through_batch) as through_batch
+    from ledger.intent i
+    group by i.subject_id, i.segment_start
+), forgotten as (
+    -- Looked through, covered by no intent and waiting for none: nothing would ever send it. A segment that was posted to since is
+    -- found again by the next cut, and what was taken back whole needs no intent.
+    select p.subject_id, p.segment_start
+    from ledger.posting p
+    cross join ops.dispatch_progress g
+    left join last_cut c on c.subject_id = p.subject_id and c.segment_start = p.segment_start
+    where p.to_account = 2 and p.batch_id > coalesce(c.through_batch, 0)
+        and not exists (
+            select from ops.uncovered_segment u where u.subject_id = p.subject_id and u.segment_start = p.segment_start
+        )
+    group by p.subject_id, p.segment_start
+    having max(p.batch_id) <= max(g.discovered_through) and (sum(p.events) <> 0 or sum(p.quantity) <> 0)
 )
 select
     'intent_covers_postings_once' as check_name,
@@ -165,13 +225,13 @@ select
             or c.moves <> 1
             or c.quantity <> c.moved_quantity
             or c.events <> c.moved_events
-            or c.sent_value is distinct from ops.in_unit(c.quantity, c.scale)::text
-    ) + (select stray.postings from stray) as violations,
+            or c.says_something_else
+    ) + (select stray.postings from stray) + (select count(*) from forgotten) as violations,
     0::bigint as stale,
     0::bigint as pending,
     null::timestamptz as oldest_pending_at,
     null::bigint as pending_limit_seconds,
     (select max(c.recorded_at) from ledger.cut c) as basis_as_of,
     exists (select from ledger.posting p where p.to_account = 3) as required,
-    'Each posting to unsent up to a segment''s last cut is covered by exactly one intent, and each intent''s stored quantity, count, posting and body are those of the postings it covers.' as meaning
+    'Each posting to unsent up to a segment''s last cut is covered by exactly one intent, each later one up to the last cut that was looked through waits for its own, and each intent''s stored quantity, count, posting, body and hash are those of its lane and of the postings it covers.' as meaning
 from covered c;

@@ -53,8 +53,11 @@ with outcomes as (
         or (o.final_class in ('ack', 'ack_duplicate') and (l.rejected or l.elsewhere))
         or (o.final_class = 'reject' and (l.acknowledged or l.elsewhere))
         or coalesce(l.in_review <> (o.final_class = 'expired'), false)
-        or (o.final_class = 'expired' and (l.acknowledged or l.rejected)) as wrong
+        or (o.final_class = 'expired' and (l.acknowledged or l.rejected))
+        -- Exactly what has no end is the lanes' work: what they do not know of would never be sent or settled.
+        or (coalesce(o.finals, 0) = 0) <> (w.intent_id is not null) as wrong
     from ledger.intent i
+    left join ops.open_intent w on w.intent_id = i.intent_id
     left join outcomes o on o.intent_id = i.intent_id
     left join attempts a on a.intent_id = i.intent_id
     left join leaving l on l.intent_id = i.intent_id
@@ -70,7 +73,7 @@ select
     172800::bigint as pending_limit_seconds,
     (select max(o.recorded_at) from ledger.outcome o) as basis_as_of,
     exists (select from ledger.posting p where p.from_account = 3) as required,
-    'Each intent: numbered attempts, at most one final outcome, nothing after it, and out of in_flight goes exactly what that outcome allows, in its own batch.' as meaning
+    'Each intent: numbered attempts, at most one final outcome, nothing after it, out of in_flight goes exactly what that outcome allows, in its own batch, and the lanes'' work is exactly the intents without one.' as meaning
 from judged j;
 
 create view derived.check_nothing_past_horizon as

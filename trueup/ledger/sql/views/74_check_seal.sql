@@ -14,16 +14,21 @@ with sealed as (
         (select count(*) from ledger.source_batch s where not exists (select from ledger.batch b where b.batch_id = s.batch_id))
         + (select count(*) from ledger.batch b where b.kind = 'capture'
             and not exists (select from ledger.source_batch s where s.batch_id = b.batch_id)) as batches
+), exchanged as (
+    -- Sealed by its hash: the bytes must still be the ones that were hashed. Beyond 64 KiB they stay on their topic.
+    select count(*) as records
+    from ledger.refusal r
+    where encode(sha256(r.record), 'hex') <> r.record_sha256 or (r.record is null and r.record_bytes between 1 and 65536)
 )
 select
     'chain_sealed' as check_name,
     sealed.batches as evaluated,
-    derived.broken_seals() + torn.batches as violations,
+    derived.broken_seals() + torn.batches + exchanged.records as violations,
     0::bigint as stale,
     0::bigint as pending,
     null::timestamptz as oldest_pending_at,
     null::bigint as pending_limit_seconds,
     sealed.newest_at as basis_as_of,
     exists (select from ledger.event) as required,
-    'Each captured batch''s hash is that of the rows that stand there now and of the batch before it, so that nothing was changed, put in or taken out later.' as meaning
-from sealed, torn;
+    'Each captured batch''s hash is that of the rows that stand there now and of the batch before it, and each refused record is the one that was hashed, so that nothing was changed, put in or taken out later.' as meaning
+from sealed, torn, exchanged;

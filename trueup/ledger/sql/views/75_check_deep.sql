@@ -25,20 +25,26 @@ with shadowed as (
     -- A division takes away and gives again; its sums are looked at by hour.
     where p.from_account = 1 and b.kind is distinct from 'split'
     group by p.batch_id, p.subject_id, p.segment_start, p.segment_end, p.to_account
+), misnamed as (
+    -- The event rows say whose usage it is; what is sent and billed goes by the subject's number.
+    select count(*) as events
+    from ledger.event e
+    left join ledger.subject s on s.subject_id = e.subject_id
+    where (e.customer, e.meter) is distinct from (s.customer, s.meter)
 )
 select
     'totals_rebuilt_from_events' as check_name,
     count(*) as evaluated,
     count(*) filter (
         where r.batch_id is null or p.batch_id is null or r.quantity <> p.quantity or r.events <> p.events or p.to_account not in (2, 8, 10, 12)
-    ) as violations,
+    ) + (select misnamed.events from misnamed) as violations,
     0::bigint as stale,
     0::bigint as pending,
     null::timestamptz as oldest_pending_at,
     null::bigint as pending_limit_seconds,
     (select max(b.recorded_at) from ledger.batch b) as basis_as_of,
     exists (select from ledger.source_batch s where s.accepted_events > 0) as required,
-    'Adding up the event rows of each batch, segment and destination gives what was posted for them.' as meaning
+    'Adding up the event rows of each batch, segment and destination gives what was posted for them, and each stands under its own customer and meter.' as meaning
 from rebuilt r
 full join posted p
     on p.batch_id = r.batch_id and p.subject_id = r.subject_id and p.segment_start = r.segment_start and p.segment_end = r.segment_end
