@@ -182,6 +182,9 @@ class Capture:
         self._ends.clear()
         self._paused.clear()
         self._topics.begin({partition: inflow.positions for partition, inflow in self._inflows.items()})
+        for partition, inflow in taken.items():
+            # Also where nothing new comes for a while: what is shown is what a restored ledger is told by.
+            self._topics.show_positions(partition, inflow.positions)
         self._log.info("took over", partitions=missing)
 
     def _claim(self, partition: int) -> Inflow:

@@ -7,6 +7,7 @@ import gc
 from services.stripe_sink.adapters.stripe_meters import StripeMeters
 from services.stripe_sink.app.capture import Capture
 from services.stripe_sink.app.dispatch import Dispatch, DispatchLimits
+from services.stripe_sink.app.restored import disarm_if_restored
 from services.stripe_sink.app.watchdog import Watchdog
 from services.stripe_sink.config import Settings
 from services.stripe_sink.core.dispatch_outcome import OutcomeClass
@@ -39,6 +40,11 @@ def run(settings: Settings, stop: Stop) -> None:
         host=settings.http_host,
     )
     server.start()
+    try:
+        disarm_if_restored(settings, stop)
+    except BaseException:
+        server.stop()
+        raise
     capture.start()
     watchdog.start()
     dispatch.start()

@@ -85,6 +85,11 @@ class Captured:
     decision: Decision
 
 
+def positions(connection: psycopg.Connection, topic: str) -> dict[int, int]:
+    """Where the ledger stands on a topic, by partition; nothing for those never claimed."""
+    return dict(connection.execute(queries.load("capture")["positions"], {"topic": topic}).fetchall())
+
+
 def claim(connection: psycopg.Connection, holder: str, partition: int, beginnings: Mapping[str, int]) -> Claim:
     """Take a partition over. `beginnings` says where its topics begin, for a ledger that has read nothing of them yet."""
     statements = queries.load("capture")

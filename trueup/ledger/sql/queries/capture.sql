@@ -8,6 +8,10 @@ on conflict (topic, partition) do update
 set epoch = held.epoch + 1, holder = excluded.holder, updated_at = excluded.updated_at
 returning topic, epoch, next_offset;
 
+-- name: positions
+-- Where the ledger stands on a topic, by partition.
+select o.partition, o.next_offset from ops.source_offset o where o.topic = %(topic)s;
+
 -- name: captured_source
 -- From which to which source offset a partition is captured; nothing before the first batch.
 select
