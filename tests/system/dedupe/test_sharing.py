@@ -103,11 +103,13 @@ def test_a_stopped_worker_that_wakes_up_changes_nothing(street: Topics, make_wor
     deliveries = Deliveries(street, seed=2)
     deliveries.publish(8_000)
     zombie, heir = (make_worker(name, street.settings, batch_records=200) for name in ("dedupe-1", "dedupe-2"))
+    # On a busy machine most of the default 10 s may be over before anybody looks.
+    zombie.environment["TRUEUP_TRANSACTION_TIMEOUT_MS"] = "15000"
     stopping_at(zombie, point, signal.SIGSTOP)
     zombie.wait_stopped()
     stopped_at = time.monotonic()
     held = street.open_transactions()
-    assert held
+    assert held, zombie.said()
     assert street.unread() > 0
     heir.start()
     before = {partition: len(street.progress(partition)) for _, partition in held}
