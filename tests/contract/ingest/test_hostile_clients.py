@@ -43,9 +43,23 @@ def begun(room: IngestRoom, beginning: bytes) -> socket.socket:
 
 
 def status_of(connection: socket.socket) -> int:
-    """The status of the answer; 0 when the other side hung up without one."""
-    first = connection.recv(65_536)
-    return int(first.split()[1]) if first else 0
+    """The status of the answer, which is read to its end: it may come in pieces. 0 when the other side hung up without one."""
+    answer = b""
+    while (missing := missing_of(answer)) > 0:
+        piece = connection.recv(missing)
+        if not piece:
+            break
+        answer += piece
+    return int(answer.split()[1]) if answer else 0
+
+
+def missing_of(answer: bytes) -> int:
+    """How much more may be read of an answer without reading beyond its end."""
+    start, blank, body = answer.partition(b"\r\n\r\n")
+    if not blank:
+        return 1
+    said = [line.partition(b":")[2] for line in start.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return int(said[0]) - len(body) if said else 0
 
 
 def memory(room: IngestRoom) -> int:
