@@ -10,6 +10,8 @@ CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 60
 LOCK_TIMEOUT_SECONDS = 5
 IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 60
+# A room that stands still inside a transaction holds rows that the others need: they go on within 30 s, so its lease on them is shorter.
+ROOM_IDLE_SECONDS = 10
 
 # For whoever holds a connection, or must say that there is none, but speaks no SQL.
 Connection = psycopg.Connection
@@ -26,6 +28,7 @@ def connect(
     autocommit: bool = True,
     statement_timeout_seconds: int = STATEMENT_TIMEOUT_SECONDS,
     lock_timeout_seconds: int = LOCK_TIMEOUT_SECONDS,
+    idle_in_transaction_seconds: int = IDLE_IN_TRANSACTION_TIMEOUT_SECONDS,
 ) -> psycopg.Connection:
     """Open a connection that gives up instead of waiting for ever.
 
@@ -47,7 +50,7 @@ def connect(
         {
             "statement": f"{statement_timeout_seconds}s",
             "lock": f"{lock_timeout_seconds}s",
-            "idle": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s",
+            "idle": f"{idle_in_transaction_seconds}s",
         },
     )
     # Said for every transaction: whoever waits for a lock must see, in the next statement, what was committed meanwhile.

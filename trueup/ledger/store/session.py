@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 import psycopg
 
 from trueup.contracts.errors import Broken, Transient
-from trueup.ledger.store.connection import connect, is_retriable
+from trueup.ledger.store.connection import ROOM_IDLE_SECONDS, connect, is_retriable
 
 T = TypeVar("T")
 # The shells pass connections on without knowing the driver.
@@ -43,7 +43,7 @@ class Session:
 
     def _open(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._dsn, self._application_name)
+            self._connection = connect(self._dsn, self._application_name, idle_in_transaction_seconds=ROOM_IDLE_SECONDS)
             if self._index_only:
                 # A young ledger has no statistics yet, and a planner without them reads whole tables for a handful of rows.
                 self._connection.execute("set enable_seqscan = off")
