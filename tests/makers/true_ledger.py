@@ -159,11 +159,20 @@ class TrueLedger:
     def read(
         self, event_name: str, values: Mapping[int, int], now_ms: int, *, customer: str = "acme", exact: bool = True, full: bool = True
     ) -> None:
-        """Stripe was read: hour → quantity in the smallest unit. Hours it has nothing for are left out."""
+        """Stripe was read: hour → quantity in the smallest unit. Hours it has nothing for are left out.
+
+        Where nothing was ever sent it was asked too, and had nothing.
+        """
         self.set_now(now_ms)
+        self.read_silence(now_ms)
         readings = [HourReading(hour, str(quantity), quantity, exact) for hour, quantity in values.items()]
         lane_id = self.lane(event_name, customer)
         reconciliation.store_hours(self.writer, lane_id, NOON_MS - 48 * HOUR_MS, NOON_MS + 48 * HOUR_MS, readings, now_ms, full=full)
+
+    def read_silence(self, now_ms: int) -> None:
+        """Stripe was asked where nothing was ever sent, and had nothing."""
+        for pair in reconciliation.silent_pairs(self.writer):
+            reconciliation.store_pair(self.writer, pair, NOON_MS - 48 * HOUR_MS, NOON_MS + 48 * HOUR_MS, [], now_ms, full=True)
 
     def rows(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
         """Look into the ledger as the superuser."""

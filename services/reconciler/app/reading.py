@@ -16,7 +16,7 @@ from trueup.contracts.errors import Transient
 from trueup.contracts.plans import plan_of
 from trueup.ledger.store import clock, reconciliation
 from trueup.ledger.store.plans import PlanFact
-from trueup.ledger.store.reconciliation import BilledCustomer, HourReading, Lane, PreviewLine
+from trueup.ledger.store.reconciliation import BilledCustomer, HourReading, Lane, PreviewLine, SilentPair
 from trueup.ledger.store.session import Session
 from trueup.runtime import log
 from trueup.runtime.metrics import Registry
@@ -78,7 +78,7 @@ class Reading:
         for chunk in _chunks(reads):
             read_at_ms = self._session.run(clock.now_ms)
             with ThreadPoolExecutor(self._readers) as pool:
-                figures = pool.map(lambda read: self._read_lane(read, lanes[read.lane_id]), chunk)
+                figures = pool.map(lambda read: self._figures(lanes[read.lane_id], read.from_ms, read.to_ms), chunk)
                 for read, found in zip(chunk, figures, strict=True):
                     self.work += 1
                     if found is None:
@@ -86,6 +86,27 @@ class Reading:
                     else:
                         self._keep_lane(read, found, read_at_ms)
         return Outcome(len(reads), failures)
+
+    def pairs(self, pairs: Sequence[SilentPair], from_ms: int, to_ms: int, *, full: bool) -> Outcome:
+        """Ask whether Stripe has anything in [from, to) where nothing was sent; `full` when these are all hours that can still change."""
+        if not pairs:
+            return Outcome(0, 0)
+        if not self._learn_meters([pair.stripe_event_name for pair in pairs]):
+            return Outcome(1, 1)
+        failures = 0
+        for chunk in _chunks(pairs):
+            read_at_ms = self._session.run(clock.now_ms)
+            with ThreadPoolExecutor(self._readers) as pool:
+                for pair, found in zip(chunk, pool.map(lambda pair: self._figures(pair, from_ms, to_ms), chunk), strict=True):
+                    self.work += 1
+                    if found is None:
+                        failures += 1
+                    else:
+                        self._keep_pair(pair, _readings(found), from_ms, to_ms, read_at_ms, full=full)
+        return Outcome(len(pairs), failures)
+
+    def _keep_pair(self, pair: SilentPair, found: list[HourReading], from_ms: int, to_ms: int, read_at_ms: int, *, full: bool) -> None:
+        self._session.run(lambda connection: reconciliation.store_pair(connection, pair, from_ms, to_ms, found, read_at_ms, full=full))
 
     def _read_subscriptions(self, customer: BilledCustomer) -> list[tuple[Subscription, list[PreviewLine]]] | None:
         try:
@@ -126,12 +147,12 @@ class Reading:
         previews = {subscription.subscription_id: lines for subscription, lines in found}
         self._session.run(lambda connection: reconciliation.store_subscriptions(connection, customer, facts, previews, read_at_ms))
 
-    def _read_lane(self, read: LaneRead, lane: Lane) -> list[Figure] | None:
+    def _figures(self, lane: Lane | SilentPair, from_ms: int, to_ms: int) -> list[Figure] | None:
         meter_id = self._meter_ids.get(lane.stripe_event_name)
         try:
             if meter_id is None:
                 raise Transient(f"Stripe has no meter for event name {lane.stripe_event_name}")
-            values = self._stripe.hours(meter_id, lane.stripe_customer, read.from_ms, read.to_ms)
+            values = self._stripe.hours(meter_id, lane.stripe_customer, from_ms, to_ms)
             figures = [self._figure(meter_id, lane, value.hour_start_ms, value.value) for value in values]
         except Transient as missing:
             self._failed("summaries", missing, lane.stripe_customer)
@@ -139,7 +160,7 @@ class Reading:
         self._count("summaries", "answered")
         return figures
 
-    def _figure(self, meter_id: str, lane: Lane, hour_start_ms: int, value: float) -> Figure:
+    def _figure(self, meter_id: str, lane: Lane | SilentPair, hour_start_ms: int, value: float) -> Figure:
         """Take an hour's figure, or that of each of its roll-up windows when it has more digits than a double holds."""
         if is_exact(value, lane.scale):
             return figure_of(hour_start_ms, [value], lane.scale)
@@ -148,7 +169,7 @@ class Reading:
         return figure_of(hour_start_ms, values, lane.scale)
 
     def _keep_lane(self, read: LaneRead, figures: list[Figure], read_at_ms: int) -> None:
-        readings = [HourReading(figure.hour_start_ms, figure.value_text, figure.quantity, figure.exact) for figure in figures]
+        readings = _readings(figures)
         self._session.run(
             lambda connection: reconciliation.store_hours(
                 connection, read.lane_id, read.from_ms, read.to_ms, readings, read_at_ms, full=read.sweep
@@ -174,6 +195,10 @@ class Reading:
     def _count(self, what: str, outcome: str) -> None:
         if self._registry is not None:
             self._registry.increase(READS, what=what, outcome=outcome)
+
+
+def _readings(figures: Sequence[Figure]) -> list[HourReading]:
+    return [HourReading(figure.hour_start_ms, figure.value_text, figure.quantity, figure.exact) for figure in figures]
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

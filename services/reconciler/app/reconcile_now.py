@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.reconciler.adapters import StripeReader
 from services.reconciler.app.reading import Reading
-from services.reconciler.core.reads import Hour, Lane, by_lane, sweep_of
+from services.reconciler.core.reads import Hour, Lane, by_lane, reach, sweep_of
 from trueup.contracts.errors import Transient
 from trueup.ledger.store import clock as ledger_clock
 from trueup.ledger.store import reconciliation
@@ -34,6 +34,8 @@ def reconcile_now(
         hours = by_lane([(hour.lane_id, Hour(hour.hour_start_ms, hour.touched_at_ms, hour.read_at_ms, hour.differs)) for hour in found])
         views = [Lane(lane.lane_id, 0, lane.read_at_ms, hours.get(lane.lane_id, ())) for lane in lanes.values()]
         outcome += reading.lanes([sweep_of(view, now_ms, from_ms, to_ms) for view in views], lanes)
+        pairs = session.run(lambda connection: reconciliation.silent_pairs(connection, customer))
+        outcome += reading.pairs(pairs, *reach(now_ms, from_ms, to_ms), full=from_ms is None and to_ms is None)
         if outcome.failures:
             raise Transient(f"{outcome.failures} of {outcome.reads} readings of Stripe went unanswered")
         return session.run(lambda connection: reconciliation.rows(connection, customer, from_ms, to_ms))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from services.reconciler.app.invoices import Invoices
 from services.reconciler.app.reading import Outcome, Reading
-from services.reconciler.core.reads import Customer, Hour, Lane, by_lane, customers_to_read, plan_reads
+from services.reconciler.core.reads import Customer, Hour, Lane, by_lane, customers_to_read, plan_reads, reach
 from services.reconciler.core.rounds import Rhythm
 from services.reconciler.metrics import (
     AT_RISK,
@@ -105,7 +105,7 @@ class Reconciler:
     def _round(self) -> int:
         now_ms = self._clock.now_ms()
         self._progress.in_hand = "a round of reading"
-        outcome = self._read_customers(now_ms) + self._read_lanes(now_ms)
+        outcome = self._read_customers(now_ms) + self._read_lanes(now_ms) + self._read_pairs(now_ms)
         if self._invoices is not None:
             outcome += self._invoices.step(now_ms)
         succeeded = not outcome.failures
@@ -136,6 +136,12 @@ class Reconciler:
             Lane(lane.lane_id, lane.summary_settle_seconds * 1_000, lane.read_at_ms, hours.get(lane.lane_id, ())) for lane in lanes.values()
         ]
         return self._reading.lanes(plan_reads(views, now_ms, self._rhythm.sweep_seconds * 1_000), lanes)
+
+    def _read_pairs(self, now_ms: int) -> Outcome:
+        """Where nothing was ever sent, somebody else may have: asked once a sweep, one call each while there is nothing."""
+        unread_since_ms = now_ms - self._rhythm.sweep_seconds * 1_000
+        pairs = self._session.run(lambda connection: reconciliation.silent_pairs(connection, unread_since_ms=unread_since_ms))
+        return self._reading.pairs(pairs, *reach(now_ms), full=True)
 
     def _welcome(self) -> int:
         """Usage of a customer who was mapped a moment ago may wait for nothing but the plan."""

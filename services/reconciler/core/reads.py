@@ -59,9 +59,15 @@ def _read_of(lane: Lane, now_ms: int, sweep_interval_ms: int) -> LaneRead | None
 def sweep_of(lane: Lane, now_ms: int, from_ms: int | None = None, to_ms: int | None = None) -> LaneRead:
     """Read everything that can still change and everything that is not settled, or just the range that was asked for."""
     first = min([now_ms - STRIPE_REACH_MS, *[hour.hour_start_ms for hour in lane.hours]])
-    start_ms = first if from_ms is None else from_ms
+    start_ms, end_ms = reach(now_ms, first if from_ms is None else from_ms, to_ms)
+    return LaneRead(lane.lane_id, start_ms, end_ms, sweep=from_ms is None and to_ms is None)
+
+
+def reach(now_ms: int, from_ms: int | None = None, to_ms: int | None = None) -> tuple[int, int]:
+    """Give the whole hours that can still change, or those of the range that was asked for."""
+    start_ms = now_ms - STRIPE_REACH_MS if from_ms is None else from_ms
     end_ms = now_ms + HOUR_MS if to_ms is None else to_ms
-    return LaneRead(lane.lane_id, hour_of(start_ms), -(-end_ms // HOUR_MS) * HOUR_MS, sweep=from_ms is None and to_ms is None)
+    return hour_of(start_ms), -(-end_ms // HOUR_MS) * HOUR_MS
 
 
 def needs_reading(hour: Hour, settle_ms: int, now_ms: int) -> bool:

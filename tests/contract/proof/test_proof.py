@@ -110,6 +110,8 @@ def test_readings_grow_stale(ledger: TrueLedger):
     ledger.set_now(NOON_MS + (5 + 24) * HOUR_MS + 1_000)
     assert _statuses(ledger)["hours_equal_summaries"] == "stale"
     ledger.set_now(NOON_MS + 36 * 24 * HOUR_MS)
+    assert _statuses(ledger)["hours_equal_summaries"] == "stale", "where nothing was ever sent somebody may send any day"
+    ledger.read_silence(NOON_MS + 36 * 24 * HOUR_MS)
     assert _statuses(ledger)["hours_equal_summaries"] == "ok"
 
 

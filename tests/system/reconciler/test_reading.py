@@ -62,6 +62,12 @@ def _explanations(world: DispatchWorld) -> list[tuple[Decimal | None, str, bool]
     return [(row.quantity_stripe, row.explanation, row.settled) for row in reconciliation.rows(world.ledger)]
 
 
+def _check(world: DispatchWorld) -> tuple[object, object]:
+    """What the proof says of the comparison, and over how much."""
+    ((status, evaluated),) = world.rows("select status, evaluated from finance.proof where check_name = 'hours_equal_summaries'")
+    return status, evaluated
+
+
 def _foreign(world: DispatchWorld, value: str, at_ms: int) -> None:
     """Usage that somebody else sends."""
     world.emulator.client().v1.billing.meter_events.create(
@@ -232,3 +238,44 @@ def test_a_reading_without_an_answer_is_none(world: DispatchWorld) -> None:
         room.step()
         assert room.ready().ok
     assert world.rows("select read_at from ops.stripe_summary") == [(instant(world.now_ms),)]
+
+
+def test_usage_of_somebody_else_where_nothing_was_ever_sent_is_found(world: DispatchWorld) -> None:
+    """No lane asks for it, since there is none: every mapped customer is asked about with every meter of the catalogue."""
+    _foreign(world, "3", world.now_ms - 5 * HOUR_MS)
+    with _room(world) as room:
+        room.step()
+    (row,) = reconciliation.rows(world.ledger)
+    assert (row.customer_id, row.meter, row.difference, row.explanation, row.settled) == ("acme", "tokens", 3, "foreign_event", True)
+    assert 'trueup_reconciliation_difference_units{meter="tokens"} 3.0' in world.registries[-1].render().decode()
+    assert _check(world) == ("violated", 1)
+
+
+def test_where_nothing_was_sent_and_nothing_is_there_counts_as_compared(world: DispatchWorld) -> None:
+    assert _check(world) == ("pending", 1)
+    with _room(world) as room:
+        room.step()
+        assert _check(world) == ("ok", 1)
+        read = world.rows("select read_at from ops.stripe_pair_read")
+        assert read == [(instant(world.now_ms),)]
+        world.set_now((world.now_ms // DAY_MS + 1) * DAY_MS)
+        room.step()
+        assert world.rows("select read_at from ops.stripe_pair_read") == read, "once a sweep is enough"
+        world.advance(3 * DAY_MS)
+        _foreign(world, "3", world.now_ms - 5 * HOUR_MS)
+        room.step()
+    assert _explanations(world) == [(3, "foreign_event", True)]
+    world.advance(20 * DAY_MS)
+    assert _check(world)[0] == "violated"
+
+
+def test_a_silent_pair_that_nobody_asks_about_grows_stale(world: DispatchWorld) -> None:
+    world.advance(3 * DAY_MS)
+    assert _check(world) == ("stale", 1)
+
+
+def test_reconcile_now_asks_where_nothing_was_sent(world: DispatchWorld) -> None:
+    _foreign(world, "3", world.now_ms - 5 * HOUR_MS)
+    assert reconcile_now(_settings(world), "acme", world.now_ms - 2 * HOUR_MS, world.now_ms) == []
+    assert world.rows("select 1 from ops.stripe_pair_read") == [], "a part of the hours says nothing of the whole"
+    assert [(row.difference, row.explanation) for row in reconcile_now(_settings(world))] == [(3, "foreign_event")]

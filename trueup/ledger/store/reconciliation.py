@@ -10,6 +10,7 @@ from decimal import Decimal
 import psycopg
 from psycopg.rows import class_row
 
+from trueup.contracts.errors import Broken
 from trueup.ledger.store import plans, queries
 from trueup.ledger.store.instants import instant
 from trueup.ledger.store.plans import PlanFact
@@ -49,6 +50,16 @@ class HourReading:
     value_text: str
     quantity: int  # smallest unit
     exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SilentPair:
+    """A Stripe customer and a Stripe meter that nothing was ever sent for."""
+
+    stripe_customer: str
+    stripe_event_name: str
+    scale: int
+    roll_up_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +152,37 @@ def store_hours(
         )
         if full:
             connection.execute(_sql("store_lane_read"), {"lane_id": lane_id, "read_at": instant(read_at_ms)})
+
+
+def silent_pairs(connection: psycopg.Connection, customer: str | None = None, unread_since_ms: int | None = None) -> list[SilentPair]:
+    """Pairs that nothing was ever sent for: of one customer or of all, and all of them or those that were not read since an instant."""
+    given = {"customer": customer, "since": None if unread_since_ms is None else instant(unread_since_ms)}
+    with connection.cursor(row_factory=class_row(SilentPair)) as cursor:
+        return cursor.execute(_sql("silent_pairs"), given).fetchall()
+
+
+def store_pair(
+    connection: psycopg.Connection,
+    pair: SilentPair,
+    from_ms: int,
+    to_ms: int,
+    readings: Sequence[HourReading],
+    read_at_ms: int,
+    *,
+    full: bool,
+) -> None:
+    """Keep that Stripe was asked about a pair; what somebody else sent for it makes a lane, whose hours are kept."""
+    given = {"stripe_customer": pair.stripe_customer, "stripe_event_name": pair.stripe_event_name}
+    with connection.transaction():
+        if any(reading.quantity or not reading.exact for reading in readings):
+            connection.execute(_sql("make_lane"), given)
+            # In a statement of its own: whoever made it a moment ago is seen by now.
+            row = connection.execute(_sql("lane_of"), given).fetchone()
+            if row is None:
+                raise Broken(f"there is no lane of {pair.stripe_customer} and {pair.stripe_event_name} after it was made")
+            store_hours(connection, int(row[0]), from_ms, to_ms, readings, read_at_ms, full=full)
+        elif full:
+            connection.execute(_sql("store_pair_read"), given | {"read_at": instant(read_at_ms)})
 
 
 def billed_customers(connection: psycopg.Connection, customer: str | None = None) -> list[BilledCustomer]:

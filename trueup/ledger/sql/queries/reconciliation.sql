@@ -49,6 +49,34 @@ where s.read_at <= excluded.read_at;
 insert into ops.stripe_lane_read as l (lane_id, read_at) values (%(lane_id)s, %(read_at)s)
 on conflict (lane_id) do update set read_at = greatest(l.read_at, excluded.read_at);
 
+-- name: silent_pairs
+-- Customers and meters that nothing was ever sent for, of one customer or of all; of those, what was not read since an instant.
+select p.stripe_customer, p.stripe_event_name, p.scale, p.roll_up_seconds
+from derived.silent_pair p
+where (%(customer)s::text is null or p.customer = %(customer)s) and (%(since)s::timestamptz is null or p.read_at is null or p.read_at < %(since)s)
+order by p.stripe_customer, p.stripe_event_name;
+
+-- name: make_lane
+-- Somebody sent for a pair that we never sent for: from now on it is read as every lane is.
+with made as (
+    insert into ledger.lane (stripe_customer, stripe_event_name)
+    select %(stripe_customer)s, %(stripe_event_name)s
+    where not exists (
+        select from ledger.lane l where l.stripe_customer = %(stripe_customer)s and l.stripe_event_name = %(stripe_event_name)s
+    )
+    on conflict (stripe_customer, stripe_event_name) do nothing
+    returning lane_id
+)
+insert into ops.lane_state (lane_id) select m.lane_id from made m on conflict (lane_id) do nothing;
+
+-- name: lane_of
+select l.lane_id from ledger.lane l where l.stripe_customer = %(stripe_customer)s and l.stripe_event_name = %(stripe_event_name)s;
+
+-- name: store_pair_read
+insert into ops.stripe_pair_read as r (stripe_customer, stripe_event_name, read_at)
+values (%(stripe_customer)s, %(stripe_event_name)s, %(read_at)s)
+on conflict (stripe_customer, stripe_event_name) do update set read_at = greatest(r.read_at, excluded.read_at);
+
 -- name: customers
 -- Customers with a Stripe customer, and when their subscriptions were last read.
 select c.customer, c.stripe_customer, ledger.milliseconds(r.read_at) as read_at_ms, r.subscriptions

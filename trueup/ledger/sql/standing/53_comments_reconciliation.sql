@@ -15,6 +15,11 @@ comment on table ops.stripe_lane_read is 'When all hours of a lane were read las
 comment on column ops.stripe_lane_read.lane_id is 'The lane.';
 comment on column ops.stripe_lane_read.read_at is 'When.';
 
+comment on table ops.stripe_pair_read is 'When Stripe was asked about a customer and meter that nothing was ever sent for, and had nothing either.';
+comment on column ops.stripe_pair_read.stripe_customer is 'Stripe''s customer id.';
+comment on column ops.stripe_pair_read.stripe_event_name is 'Event name of the Stripe meter.';
+comment on column ops.stripe_pair_read.read_at is 'When.';
+
 comment on table ops.stripe_preview is 'What Stripe would invoice for a subscription''s metered price if it did so now.';
 comment on column ops.stripe_preview.stripe_customer is 'Stripe''s customer id.';
 comment on column ops.stripe_preview.subscription_id is 'Stripe''s subscription.';

@@ -174,7 +174,7 @@ with hour as (
         h.explanation in ('rejected', 'late_after_close', 'foreign_event', 'sent_twice', 'window_edge', 'unexplained') or not h.exact as wrong
     from derived.lane_hour_explained h
     where h.attempts > 0 or coalesce(h.stripe, 0) <> 0 or h.acknowledged <> 0
-), judged as (
+), judged_hour as (
     select
         h.*,
         not h.wrong and (
@@ -184,6 +184,13 @@ with hour as (
             or h.read_at + h.read_age < ops.now() and h.hour_start + interval '35 days' > ops.now()
         ) as stale
     from hour h
+), judged as (
+    select h.wrong, h.stale, h.explanation, h.read_at, h.changed_at, h.flying_since from judged_hour h
+    union all
+    -- Where nothing was ever sent Stripe should have nothing: what it has makes a lane, and an hour of it above.
+    select false, coalesce(p.read_at, p.since) + coalesce((select r.read_age_seconds from ops.reconciliation r), 172800) * interval '1 second' < ops.now(),
+        'agrees', p.read_at, p.since, null
+    from derived.silent_pair p
 )
 select
     'hours_equal_summaries' as check_name,
@@ -201,5 +208,5 @@ select
     172800::bigint as pending_limit_seconds,
     min(j.read_at) as basis_as_of,
     exists (select from ledger.posting p where p.to_account = 4) as required,
-    'Per Stripe customer, Stripe meter and hour of the timestamp sent: what Stripe acknowledged = its summary, to the smallest unit. A figure of more than 15 digits is no proof.' as meaning
+    'Per Stripe customer, Stripe meter and hour of the timestamp sent: what Stripe acknowledged = its summary, to the smallest unit; and nothing at Stripe for a customer and meter that nothing was sent for. A figure of more than 15 digits is no proof.' as meaning
 from judged j;
