@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from services.ingest.core.signature import Verdict
+from trueup.ledger.access.key_ring import KEYS_READ
+from trueup.runtime.http.gate import DOOR_METRICS
 from trueup.runtime.metrics import Kind, Metric, Registry
 
 ROOM = "ingest"
@@ -14,9 +16,6 @@ EVENTS = Metric(
     "Events at the HTTP door. accepted: the broker has them; unavailable: the client was told to send again, some may have arrived.",
     ("room", "outcome"),
 )
-REQUESTS = Metric(Kind.COUNTER, "requests_total", "Answers by door and HTTP status.", ("door", "status"))
-REQUEST_SECONDS = Metric(Kind.HISTOGRAM, "request_seconds", "From the head of a request to the end of its answer.", ("door",))
-IN_HAND = Metric(Kind.GAUGE, "requests_in_hand", "Requests that are being answered now.")
 UNACKNOWLEDGED = Metric(Kind.GAUGE, "unacknowledged_records", "Records given to the Kafka client that the broker has not acknowledged yet.")
 COMMIT_SECONDS = Metric(Kind.HISTOGRAM, "commit_seconds", "From giving the records of a request to Kafka until all are acknowledged.")
 WEBHOOKS = Metric(
@@ -29,7 +28,6 @@ WEBHOOK_LAST_RECEIVED = Metric(
     Kind.GAUGE, "webhook_last_received_timestamp_seconds", "When a genuine webhook was stored last; 0 while none was since the start."
 )
 BROKER_REACHABLE = Metric(Kind.GAUGE, "broker_reachable", "Whether the broker answered when asked last; at 0 every door answers 503.")
-KEYS_READ = Metric(Kind.GAUGE, "api_keys_read_timestamp_seconds", "When the keys were last read from the ledger.")
 CATALOGUE_VERSION = Metric(Kind.GAUGE, "catalogue_version", "Newest catalogue version read; 0 means none exists, and no event is taken.")
 
 STORED, UNREADABLE, OTHER_MODE, NOT_STORED = "stored", "unreadable", "other_mode", "unavailable"
@@ -39,9 +37,7 @@ def registry(room: str) -> Registry:
     """All metrics of this room, those with a closed list of labels present from the first scrape on."""
     made = Registry(
         EVENTS,
-        REQUESTS,
-        REQUEST_SECONDS,
-        IN_HAND,
+        *DOOR_METRICS,
         UNACKNOWLEDGED,
         COMMIT_SECONDS,
         WEBHOOKS,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from trueup.contracts.catalogue import Catalogue
-from trueup.ledger.store.api_keys import ApiKey
 from trueup.ledger.store.session import Connection
 
 T = TypeVar("T")
@@ -28,11 +27,8 @@ class CatalogueInForce(Protocol):
         """What is in force at this date; Transient while that is not known."""
 
 
-class KeyRing(Protocol):
-    """Knows the keys to the doors."""
-
-    async def find(self, text: str) -> ApiKey | None:
-        """The live key of this text; Transient while the keys are not known."""
+class Mode(Protocol):
+    """Knows what the ledger is of."""
 
     def livemode(self) -> bool | None:
         """Which of Stripe's modes the ledger serves, where that was recorded."""

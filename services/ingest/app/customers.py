@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from litestar import Response
 
-from services.ingest.app.access import Access
-from services.ingest.app.answers import AnyRequest, in_json
-from services.ingest.app.head import NO_SUCH_PATH, heads, read_body, segments
 from services.ingest.config import Settings
-from services.ingest.core import json_text
-from services.ingest.core.problems import Fault, Problem, Refused, is_text, other_method, unprocessable
 from services.ingest.core.request_body import JSON, media_type
 from services.ingest.ports import Ledger
+from trueup.contracts import json_text
 from trueup.contracts.events import LONGEST_NAME
+from trueup.contracts.problems import Fault, Problem, Refused, is_text, other_method, unprocessable
+from trueup.ledger.access.admission import Access
 from trueup.ledger.store import customers
 from trueup.ledger.store.customers import RefusedMapping
+from trueup.runtime.http.answers import AnyRequest, in_json
+from trueup.runtime.http.head import NO_SUCH_PATH, heads, read_body, segments
 
 WRITE = "customers:write"
 BODY_BYTES = 16 * 1024

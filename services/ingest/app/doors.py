@@ -9,15 +9,20 @@ from litestar import Litestar, Request, Response, get, post, put
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from services.ingest.app import answers, openapi
-from services.ingest.app.answers import in_json
+from services.ingest.app import openapi
 from services.ingest.app.customers import CustomersDoor
 from services.ingest.app.events import EventsDoor
 from services.ingest.app.flushes import FlushDoor
 from services.ingest.app.webhooks import WebhooksDoor
-from services.ingest.core.problems import Refused
 from trueup.contracts.errors import Transient
+from trueup.contracts.problems import Refused
+from trueup.runtime.http import answers
+from trueup.runtime.http.answers import in_json
 from trueup.runtime.web import Health
+
+DOORS = (("/v1/events/", "event"), ("/v1/events", "events"), ("/webhooks/stripe", "webhooks"), ("/v1/customers/", "customers"))
+OPEN_DOORS = ("webhooks",)
+"""Nobody needs a key to knock there."""
 
 
 def application(

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from litestar import Response
 
-from services.ingest.app.access import Access
-from services.ingest.app.answers import AnyRequest, a_problem, in_json
-from services.ingest.app.head import NO_SUCH_PATH, heads, read_body, segments
 from services.ingest.config import Settings
 from services.ingest.core.event_body import InForce
-from services.ingest.core.problems import Fault, Problem, Refused, forbidden
 from services.ingest.core.request_body import Ready, media_type, read_request
 from services.ingest.metrics import EVENTS, ROOM
 from services.ingest.ports import CatalogueInForce, Deliveries, Ledger
 from trueup.contracts.errors import Transient
+from trueup.contracts.problems import Fault, Problem, Refused, forbidden
 from trueup.contracts.topics import TopicNames
+from trueup.ledger.access.admission import Access
 from trueup.ledger.store import publisher_view
 from trueup.ledger.store.api_keys import ApiKey
 from trueup.ledger.store.instants import milliseconds
 from trueup.ledger.store.publisher_view import Standing
 from trueup.runtime.clock import Clock, rfc3339
+from trueup.runtime.http.answers import AnyRequest, a_problem, in_json
+from trueup.runtime.http.head import NO_SUCH_PATH, heads, read_body, segments
 from trueup.runtime.metrics import Registry
 
 WRITE, READ = "events:write", "usage:read"

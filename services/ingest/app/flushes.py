@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 
 from litestar import Response
 
-from services.ingest.app.access import Access
-from services.ingest.app.answers import AnyRequest, in_json
 from services.ingest.app.customers import FLUSH, PATH, WRITE
-from services.ingest.app.head import NO_SUCH_PATH, heads, segments
 from services.ingest.config import Settings
-from services.ingest.core.problems import Problem, Refused, other_method, unavailable
 from services.ingest.ports import Ends, Ledger
+from trueup.contracts.problems import Problem, Refused, other_method, unavailable
+from trueup.ledger.access.admission import Access
 from trueup.ledger.store import flush, publisher_view
 from trueup.ledger.store.flush import Flush
+from trueup.runtime.http.answers import AnyRequest, in_json
+from trueup.runtime.http.head import NO_SUCH_PATH, heads, segments
 
 LOOK_SECONDS = 0.25
 RETRY_AFTER_SECONDS = 15

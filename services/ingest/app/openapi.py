@@ -7,8 +7,8 @@ from importlib.metadata import version
 from typing import Any
 
 from services.ingest.core.event_body import OPTIONAL, REQUIRED
-from services.ingest.core.problems import MEDIA_TYPE
 from services.ingest.core.request_body import BATCH, JSON, MOST_EVENTS, STRUCTURED
+from trueup.contracts.problems import MEDIA_TYPE
 
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}
 _TELLS = {

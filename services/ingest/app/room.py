@@ -11,19 +11,19 @@ from services.ingest.adapters.broker import Broker
 from services.ingest.adapters.catalogue import FollowedCatalogue
 from services.ingest.adapters.ends import SourceEnds
 from services.ingest.adapters.keys import LedgerKeyRing
-from services.ingest.adapters.ledger import LedgerThreads
-from services.ingest.app.access import Access
 from services.ingest.app.customers import CustomersDoor
-from services.ingest.app.doors import application
+from services.ingest.app.doors import DOORS, OPEN_DOORS, application
 from services.ingest.app.events import EventsDoor
 from services.ingest.app.flushes import FlushDoor
-from services.ingest.app.gate import Gate
-from services.ingest.app.patience import configured
 from services.ingest.app.webhooks import WebhooksDoor
 from services.ingest.config import Settings
 from services.ingest.metrics import registry as metrics_of
+from trueup.ledger.access.admission import Access
+from trueup.ledger.access.threads import LedgerThreads
 from trueup.runtime import log
 from trueup.runtime.clock import clock_from
+from trueup.runtime.http.gate import Gate
+from trueup.runtime.http.patience import configured
 from trueup.runtime.loop import Stop
 from trueup.runtime.web import Activity, Health, RoomServer
 
@@ -40,14 +40,16 @@ class Ingest:
         self._broker = Broker(settings, clock, registry)
         self._catalogue = FollowedCatalogue(settings, registry)
         self._keys = LedgerKeyRing(settings, clock, registry)
-        self._ledger = LedgerThreads(settings)
+        self._ledger = LedgerThreads(settings.postgres_dsn, settings.room)
         access = Access(self._keys, settings.ingest_requests_of_key)
         events = EventsDoor(settings, access, self._broker, self._catalogue, self._ledger, clock, registry)
         webhooks = WebhooksDoor(settings, self._broker, self._keys, clock, registry)
         customers = CustomersDoor(settings, access, self._ledger)
         self._ends = SourceEnds(settings)
         flushes = FlushDoor(settings, access, self._ledger, self._ends)
-        self._gate = Gate(application(events, webhooks, customers, flushes, self.ready), registry, settings.ingest_requests)
+        self._gate = Gate(
+            application(events, webhooks, customers, flushes, self.ready), registry, settings.ingest_requests, DOORS, OPEN_DOORS
+        )
         self._socket = listening(settings.http_host, settings.ingest_port)
         self._server = uvicorn.Server(configured(self._gate, settings.ingest_header_seconds))
         self._serving = threading.Thread(target=lambda: self._server.run(sockets=[self._socket]), name="doors")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from litestar import Response
 
-from services.ingest.app.answers import AnyRequest, in_json
-from services.ingest.app.head import heads, read_body
 from services.ingest.config import WEBHOOK_BYTES, Settings
 from services.ingest.core.notification import UnreadableNotification, read_notification
-from services.ingest.core.problems import Problem, Refused
 from services.ingest.core.request_body import JSON, media_type
 from services.ingest.core.signature import Verdict, check
 from services.ingest.metrics import NOT_STORED, OTHER_MODE, STORED, UNREADABLE, WEBHOOK_LAST_RECEIVED, WEBHOOKS
-from services.ingest.ports import Deliveries, KeyRing
+from services.ingest.ports import Deliveries, Mode
 from trueup.contracts.codec import encode_webhook
 from trueup.contracts.errors import Transient
+from trueup.contracts.problems import Problem, Refused
 from trueup.contracts.topics import TopicNames
 from trueup.runtime import log
 from trueup.runtime.clock import Clock
+from trueup.runtime.http.answers import AnyRequest, in_json
+from trueup.runtime.http.head import heads, read_body
 from trueup.runtime.metrics import Registry
 
 HEADER = "stripe-signature"
@@ -28,12 +28,12 @@ _NOT_TAKEN = Problem(400, "not-taken", "This notification is not taken")
 class WebhooksDoor:
     """`POST /webhooks/stripe`."""
 
-    def __init__(self, settings: Settings, broker: Deliveries, keys: KeyRing, clock: Clock, registry: Registry) -> None:
+    def __init__(self, settings: Settings, broker: Deliveries, mode: Mode, clock: Clock, registry: Registry) -> None:
         self._secrets = settings.webhook_secrets
         self._topic = TopicNames(settings.topic_prefix).webhooks
         self._body_seconds = min(BODY_SECONDS, settings.ingest_body_seconds)
         self._broker = broker
-        self._keys = keys
+        self._mode = mode
         self._clock = clock
         self._registry = registry
         self._log = log.get("ingest.webhooks")
@@ -52,7 +52,7 @@ class WebhooksDoor:
             key, webhook = read_notification(body, signature or "", now_ms)
         except UnreadableNotification as fault:
             raise self._refused(UNREADABLE, str(fault)) from fault
-        if self._keys.livemode() not in (None, webhook.livemode):
+        if self._mode.livemode() not in (None, webhook.livemode):
             raise self._refused(OTHER_MODE, f"{webhook.event_id} is of the other mode: livemode {webhook.livemode}")
         try:
             await self._broker.deliver(self._topic, [(key, encode_webhook(webhook))])

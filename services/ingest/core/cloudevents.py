@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from services.ingest.core.event_body import BAD_FIELD, Entry
-from services.ingest.core.problems import Fault, step
+from trueup.contracts.problems import Fault, step
 
 SPECVERSION = "1.0"
 HEADER_PREFIX = "ce-"

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.ingest.core.instants import milliseconds
-from services.ingest.core.json_text import Inexact
-from services.ingest.core.problems import Fault, is_text, quote, step
 from trueup.contracts.catalogue import Catalogue, Meter
 from trueup.contracts.events import LONGEST_NAME, QUANTITY_LIMIT, RefusalReason, UsageEvent, check_fields
+from trueup.contracts.instants import milliseconds
+from trueup.contracts.json_text import Inexact
 from trueup.contracts.periods import FUTURE_TOLERANCE_MS
+from trueup.contracts.problems import Fault, is_text, quote, step
 from trueup.contracts.quantities import from_decimal_text
 
 REQUIRED = ("id", "source", "customer", "meter", "value", "time")

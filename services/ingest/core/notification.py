@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from services.ingest.core.instants import milliseconds
-from services.ingest.core.problems import is_text
+from trueup.contracts.instants import milliseconds
+from trueup.contracts.problems import is_text
 from trueup.contracts.webhooks import StripeWebhook
 
 _LONGEST = 255

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.ingest.core import cloudevents, json_text
+from services.ingest.core import cloudevents
 from services.ingest.core.event_body import BAD_FIELD, Entry, InForce, read_event
-from services.ingest.core.problems import Fault, unprocessable, unsupported
+from trueup.contracts import json_text
 from trueup.contracts.codec import MAX_RECORD_BYTES, encode_event
 from trueup.contracts.events import RefusalReason
+from trueup.contracts.problems import Fault, unprocessable, unsupported
 
 MOST_EVENTS = 1_000
 JSON = "application/json"

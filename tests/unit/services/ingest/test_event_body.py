@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.core import json_text
+from trueup.contracts import json_text
 from services.ingest.core.event_body import Entry, InForce, read_event
-from services.ingest.core.problems import Refused
+from trueup.contracts.problems import Refused
 from services.ingest.core.request_body import BATCH, JSON, STRUCTURED, media_type, read_request
 from tests.makers.ingest_room import CATALOGUE, an_event
 from trueup.contracts.catalogue import parse

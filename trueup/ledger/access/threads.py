@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from services.ingest.config import Settings
 from trueup.contracts.errors import Transient
 from trueup.ledger.store.session import Connection, Session
 
@@ -21,9 +20,9 @@ T = TypeVar("T")
 class LedgerThreads:
     """Runs work where waiting for Postgres holds up nobody else."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._dsn = settings.postgres_dsn
-        self._name = settings.room
+    def __init__(self, dsn: str, name: str) -> None:
+        self._dsn = dsn
+        self._name = name
         self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="ledger")
         self._own = threading.local()
         self._sessions: list[Session] = []

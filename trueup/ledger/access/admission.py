@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Protocol
 
-from services.ingest.app.gate import RETRY_AFTER_SECONDS
-from services.ingest.core.problems import Problem, Refused, forbidden, unauthorized
-from services.ingest.ports import KeyRing
+from trueup.contracts.problems import Problem, Refused, forbidden, unauthorized
 from trueup.ledger.store.api_keys import ApiKey
+from trueup.runtime.http.gate import RETRY_AFTER_SECONDS
 
 _LONGEST_TOKEN = 512
+
+
+class Keys(Protocol):
+    """Knows the keys to the doors."""
+
+    async def find(self, text: str) -> ApiKey | None:
+        """The live key of this text; Transient while the keys are not known."""
 
 
 class Access:
     """Checks keys and scopes, and lets no key take the whole room."""
 
-    def __init__(self, keys: KeyRing, most_of_key: int) -> None:
+    def __init__(self, keys: Keys, most_of_key: int) -> None:
         self._keys = keys
         self._most_of_key = most_of_key
         self._in_hand: Counter[str] = Counter()

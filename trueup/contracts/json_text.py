@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from services.ingest.core.problems import malformed, quote
+from trueup.contracts.problems import malformed, quote
 
 
 class Inexact(str):

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from services.ingest.core.problems import Problem, Refused, is_text, malformed, too_large
 from trueup.contracts.events import LONGEST_NAME
+from trueup.contracts.problems import Problem, Refused, is_text, malformed, too_large
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]

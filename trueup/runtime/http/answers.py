@@ -8,10 +8,10 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from services.ingest.app.gate import INSTANCE
-from services.ingest.core.problems import MEDIA_TYPE, Problem, Refused, unavailable
 from trueup.contracts.errors import Transient
+from trueup.contracts.problems import MEDIA_TYPE, Problem, Refused, unavailable
 from trueup.runtime import log
+from trueup.runtime.http.gate import INSTANCE
 
 RETRY_AFTER_SECONDS = 2
 AnyRequest = Request[Any, Any, Any]
@@ -34,10 +34,9 @@ def refused(request: AnyRequest, refusal: Refused) -> Response[bytes]:
 
 
 def away(request: AnyRequest, transient: Transient) -> Response[bytes]:
-    """Kafka or the ledger does not answer. The reason is for our log, not for strangers."""
-    log.get("ingest").warning(str(transient), path=request.scope["path"][:200])
-    detail = "not acknowledged: send it again, with the same ids; each counts once"
-    return a_problem(request, unavailable(detail, RETRY_AFTER_SECONDS).problem)
+    """What stands behind the door does not answer. The reason is for our log, not for strangers."""
+    log.get("doors").warning(str(transient), path=request.scope["path"][:200])
+    return a_problem(request, unavailable("ask again; what is sent again with the same ids counts once", RETRY_AFTER_SECONDS).problem)
 
 
 def by_the_router(request: AnyRequest, error: HTTPException) -> Response[bytes]:
@@ -48,5 +47,5 @@ def by_the_router(request: AnyRequest, error: HTTPException) -> Response[bytes]:
 
 def unforeseen(request: AnyRequest, error: Exception) -> Response[bytes]:
     """Our own fault: logged whole, told without detail."""
-    log.get("ingest").error(f"{type(error).__name__}: {error}", exc_info=error, path=request.scope["path"][:200])
+    log.get("doors").error(f"{type(error).__name__}: {error}", exc_info=error, path=request.scope["path"][:200])
     return a_problem(request, Problem(500, "internal", "The door failed; nothing was called accepted"))

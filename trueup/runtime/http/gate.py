@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from services.ingest.core.problems import MEDIA_TYPE, Problem
-from services.ingest.metrics import IN_HAND, REQUEST_SECONDS, REQUESTS
-from trueup.runtime.metrics import Registry
+from trueup.contracts.problems import MEDIA_TYPE, Problem
+from trueup.runtime.metrics import Kind, Metric, Registry
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -23,22 +22,23 @@ RETRY_AFTER_SECONDS = 1
 DRAIN_SECONDS = 1.0
 DRAIN_BYTES = 16 * 1024 * 1024
 MOST_DRAINING = 32
-_DOORS = (("/v1/events/", "event"), ("/v1/events", "events"), ("/webhooks/stripe", "webhooks"), ("/v1/customers/", "customers"))
+REQUESTS = Metric(Kind.COUNTER, "requests_total", "Answers by door and HTTP status.", ("door", "status"))
+REQUEST_SECONDS = Metric(Kind.HISTOGRAM, "request_seconds", "From the head of a request to the end of its answer.", ("door",))
+IN_HAND = Metric(Kind.GAUGE, "requests_in_hand", "Requests that are being answered now.")
+DOOR_METRICS = (REQUESTS, REQUEST_SECONDS, IN_HAND)
+"""What every registry behind a gate declares."""
 _FULL = Problem(503, "full", "Too many requests are in hand", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def door_of(path: str) -> str:
-    """Which door a path is, for labels: never the path itself, which anyone may invent."""
-    return next((door for prefix, door in _DOORS if path.startswith(prefix)), "other")
-
-
 class Gate:
-    """Lets so many requests in at once, of which webhooks may be a quarter: nobody needs a key to knock there."""
+    """Lets so many requests in at once, of which doors that need no key may be a quarter each."""
 
-    def __init__(self, app: App, registry: Registry, most: int) -> None:
+    def __init__(self, app: App, registry: Registry, most: int, doors: Sequence[tuple[str, str]], open_doors: Sequence[str] = ()) -> None:
+        """`doors` are prefixes of paths and the names they are counted under, the first that fits."""
         self._app = app
         self._registry = registry
-        self._most = {"": most, "webhooks": max(1, most // 4)}
+        self._doors = tuple(doors)
+        self._most: Mapping[str, int] = {"": most, **{door: max(1, most // 4) for door in open_doors}}
         self._in_hand: dict[str, int] = {}
         self._draining = 0
         self.work = 0
@@ -48,12 +48,16 @@ class Gate:
         """Requests that are being answered."""
         return sum(self._in_hand.values())
 
+    def door_of(self, path: str) -> str:
+        """Which door a path is, for labels: never the path itself, which anyone may invent."""
+        return next((door for prefix, door in self._doors if path.startswith(prefix)), "other")
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
         scope[INSTANCE] = f"urn:uuid:{uuid.uuid4()}"
-        door = door_of(scope["path"])
+        door = self.door_of(scope["path"])
         exchange = _Exchange(scope, receive, send)
         started = time.monotonic()
         self.work += 1

@@ -1,0 +1,1 @@
+"""HTTP for rooms with doors: what comes before them, heads and bodies within limits, answers and problems."""
