@@ -26,6 +26,7 @@ from trueup.runtime.kafka import REQUEST_TIMEOUT_SECONDS, client_options, produc
 from trueup.runtime.settings import StreetSettings
 
 DOOR_TIMEOUT_SECONDS = 30
+STRIPES_LONGEST_GRACE_SECONDS = 72 * 3600
 PRODUCT = "prod_usage"
 UNIT_AMOUNT_CENTS = "0.01"
 REASON = "set up with the local street"
@@ -75,7 +76,8 @@ def create_stripe_objects(stripe_url: str, set_up: SetUp) -> None:
     """Meters, prices, customers and subscriptions, with ids that can be foretold."""
     catalogue = set_up.catalogue
     # What an account has set in its Dashboard, and its catalogue says again.
-    grace = {"finalization_grace_seconds": catalogue.policy.finalization_grace_seconds}
+    # A trace of several days has a grace behind its window; Stripe allows 72 h, and so does the emulator.
+    grace = {"finalization_grace_seconds": min(catalogue.policy.finalization_grace_seconds, STRIPES_LONGEST_GRACE_SECONDS)}
     requests.post(f"{stripe_url}/_emulator/settings", json=grace, timeout=DOOR_TIMEOUT_SECONDS).raise_for_status()
     meters = {}
     for event_name in event_names(catalogue):

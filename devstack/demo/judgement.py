@@ -49,7 +49,7 @@ class Judgement:
             (
                 "Per customer and meter, and in total (in the meter's unit):\n" + rendered([line.as_row() for line in every], HEADINGS),
                 "How every delivery ended:\n" + rendered([row.as_row() for row in self.outcomes], ("what", "truth", "found", "agrees")),
-                "trueup prove --require all:\n" + self.proof.rstrip(),
+                "trueup prove:\n" + self.proof.rstrip(),
             )
         )
 

@@ -72,6 +72,12 @@ def final_invoices(sdk: stripe.StripeClient, customer: str) -> Iterator[Any]:
     return (invoice for invoice in every if invoice.status in ("open", "paid", "uncollectible"))
 
 
+def newest_period_end(sdk: stripe.StripeClient, customers: Iterable[str]) -> int:
+    """When the last of the customers' running periods ends, in Unix seconds."""
+    every: Any = (sdk.v1.subscriptions.list({"customer": customer, "limit": 100}).auto_paging_iter() for customer in customers)
+    return max(int(item.current_period_end) for found in every for one in found for item in one["items"].data)
+
+
 def metered_prices(sdk: stripe.StripeClient) -> dict[str, str]:
     """Which price counts which meter's events."""
     event_names = {meter.id: meter.event_name for meter in sdk.v1.billing.meters.list({"limit": 100}).auto_paging_iter()}

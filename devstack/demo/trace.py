@@ -11,12 +11,13 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from devstack.demo import stripe_reads
 from devstack.demo.closing import Line, totals
 from devstack.demo.judgement import Judgement, Outcome, prove_table
-from devstack.demo.month import REST_MS, closing_lines, play, set_up
-from devstack.demo.running import Running, running, say
+from devstack.demo.month import CLOSED_MS, REST_MS, closing_lines, play, set_up
+from devstack.demo.running import Running, instant_text, running, say
 from devstack.demo.trace_file import HOUR_MS, Trace, bursts, catalogue_of, moved_text, read_trace
-from devstack.stripe_setup import StreetCustomer
+from devstack.stripe_setup import STRIPES_LONGEST_GRACE_SECONDS, StreetCustomer
 from trueup.contracts.codec import Decoder
 from trueup.contracts.events import UsageEvent
 from trueup.contracts.quantities import to_decimal_text
@@ -48,9 +49,17 @@ def run_simulated(path: Path, columns: str, known: Mapping[str, int], seed: int)
         catalogue = set_up(here, toml, customers, since_ms)
         deliveries = bursts(trace, seed)
         play(here, deliveries, deliveries[-1].at_ms + REST_MS)
+        here.must("reconcile")
+        truth = trace.by_customer_and_meter()
+        lines = closing_lines(here, truth, customers, catalogue, since_ms, here.now_ms())
+        outcomes = [*known_sums(trace, known), *trace_outcomes(here, trace, lines)]
+        if catalogue.policy.finalization_grace_seconds > STRIPES_LONGEST_GRACE_SECONDS:
+            say("the trace is longer than Stripe ever keeps an invoice open: it is held against the previews only")
+            return Judgement(lines, outcomes, *unbilled(here))
+        to_the_invoices(here, customers)
         proof, proved = here.reconcile_and_prove()
-        lines = closing_lines(here, trace.by_customer_and_meter(), customers, catalogue, since_ms, here.now_ms())
-        return Judgement(lines, [*known_sums(trace, known), *trace_outcomes(here, trace, lines)], prove_table(proof), proved)
+        billed = closing_lines(here, truth, customers, catalogue, since_ms, here.now_ms())
+        return Judgement(billed, [*outcomes, *billed_outcomes(lines, billed)], prove_table(proof), proved)
 
 
 def run_system(path: Path, columns: str, known: Mapping[str, int]) -> Judgement:
@@ -64,9 +73,34 @@ def run_system(path: Path, columns: str, known: Mapping[str, int]) -> Judgement:
         catalogue = set_up(here, toml, customers, since_ms)
         send_twice(here, trace, columns)
         wait_until_acknowledged(here, trace)
-        proof, proved = here.reconcile_and_prove()
+        proof, proved = unbilled(here)
         lines = closing_lines(here, trace.by_customer_and_meter(), customers, catalogue, since_ms, here.now_ms())
         return Judgement(lines, [*known_sums(trace, known), *trace_outcomes(here, trace, lines)], prove_table(proof), proved)
+
+
+def unbilled(here: Running) -> tuple[str, bool]:
+    """The proof of a street on which no period has ended."""
+    proof, proved = here.reconcile_and_prove_unbilled()
+    return prove_table(proof), proved
+
+
+def to_the_invoices(here: Running, customers: Sequence[StreetCustomer]) -> None:
+    """Moves the clock to where the invoices of the period that holds the trace are final and compared."""
+    sdk = stripe_reads.client(here.stripe_url, here.settings.stripe_api_key)
+    end_ms = 1000 * stripe_reads.newest_period_end(sdk, [one.stripe_customer for one in customers])
+    say(f"every preview is read; on to the invoices of the period that ends {instant_text(end_ms)}")
+    here.street.advance_to(end_ms + CLOSED_MS)
+
+
+def billed_outcomes(previewed: Sequence[Line], billed: Sequence[Line]) -> list[Outcome]:
+    """What was previewed must have agreed, and must be what was billed."""
+    wrong = [f"{line.customer} {line.meter}" for line in previewed if not line.agrees]
+    invoiced = {line.meter: line.invoices for line in totals(billed)}
+    rows = [Outcome("customers and meters whose preview differed", "", ", ".join(wrong))]
+    return rows + [
+        Outcome(f"{line.meter}: previewed / final invoices", shown(line.preview, line.scale), shown(invoiced[line.meter], line.scale))
+        for line in totals(previewed)
+    ]
 
 
 def send_twice(here: Running, trace: Trace, columns: str) -> None:

@@ -21,6 +21,8 @@ HOUR_MS = 3_600_000
 WINDOW_MS = 300_000
 # A batch is published half a minute after its window: before that window's first cut, a minute after it.
 AFTER_WINDOW_MS = 30_000
+# The street comes to rest before each of them: a trace of days must not take hours.
+MOST_BURSTS = 120
 FIRST_DELAY_MS = 25_000
 SECOND_DELAY_MS = 600_000
 OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
@@ -115,6 +117,7 @@ def spread(row: int, customers: int) -> int:
 def bursts(trace: Trace, seed: int) -> list[Burst]:
     """Every event twice: soon after it happened, and once more minutes later; published in one batch per window."""
     draw = random.Random(seed)
+    window_ms = spacing_ms(trace)
     at: dict[int, list[Delivery]] = defaultdict(list)
     for usage in trace.usages:
         arrival_ms = usage.event_time_ms + draw.randrange(FIRST_DELAY_MS)
@@ -122,13 +125,18 @@ def bursts(trace: Trace, seed: int) -> list[Burst]:
             Delivery(arrival_ms, usage, "first"),
             Delivery(arrival_ms + 1 + draw.randrange(SECOND_DELAY_MS), usage, "duplicate"),
         ):
-            at[published_ms(delivery.arrival_ms)].append(delivery)
+            at[published_ms(delivery.arrival_ms, window_ms)].append(delivery)
     return [Burst(at_ms, tuple(sorted(at[at_ms], key=lambda one: one.arrival_ms))) for at_ms in sorted(at)]
 
 
-def published_ms(arrival_ms: int) -> int:
+def spacing_ms(trace: Trace) -> int:
+    """How far apart batches are published: a window, or several where a trace of days would make too many batches."""
+    return WINDOW_MS * max(1, -(-(trace.last_ms - trace.first_ms) // (MOST_BURSTS * WINDOW_MS)))
+
+
+def published_ms(arrival_ms: int, window_ms: int) -> int:
     """The batch in which an arrival is published."""
-    return -(-(arrival_ms - AFTER_WINDOW_MS) // WINDOW_MS) * WINDOW_MS + AFTER_WINDOW_MS
+    return -(-(arrival_ms - AFTER_WINDOW_MS) // window_ms) * window_ms + AFTER_WINDOW_MS
 
 
 def catalogue_of(trace: Trace, *, roll_up: str, summary_settle: str) -> str:

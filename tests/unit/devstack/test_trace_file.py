@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from devstack.demo.trace_file import bursts, catalogue_of, moved_text, read_trace
+from devstack.demo.trace_file import MOST_BURSTS, bursts, catalogue_of, moved_text, read_trace
 from trueup.cli.lines import Accepted
 from trueup.cli.traces import TraceOptions, parse_map
 from trueup.cli.traces import read_trace as read_by_command
@@ -46,6 +46,16 @@ def test_every_event_is_delivered_twice_and_never_before_it_happened(tmp_path: P
         for delivery in burst.deliveries:
             window_end_ms = delivery.usage.event_time_ms // (5 * MINUTE_MS) * 5 * MINUTE_MS + 5 * MINUTE_MS
             assert delivery.made_as != "first" or burst.at_ms < window_end_ms + MINUTE_MS
+
+
+def test_a_trace_of_days_is_published_in_no_more_than_so_many_batches(tmp_path: Path) -> None:
+    """The street comes to rest before each; still nothing arrives before it happened, or after its batch."""
+    path = tmp_path / "days.csv"
+    rows = "\n".join(f"2024-02-{day:02d} {hour:02d}:{minute:02d}:07,1,1" for day in range(1, 9) for hour in range(24) for minute in (3, 33))
+    path.write_text("at,t,a\n" + rows)
+    plan = bursts(read_trace(path, MAP, 3), seed=1)
+    assert 100 < len(plan) <= MOST_BURSTS + 2
+    assert all(delivery.usage.event_time_ms <= delivery.arrival_ms <= burst.at_ms for burst in plan for delivery in burst.deliveries)
 
 
 def test_the_catalogue_of_a_trace_leaves_nothing_late(tmp_path: Path) -> None:
