@@ -8,7 +8,9 @@ from services.reconciler import metrics
 from services.reconciler.adapters import StripeReader
 from services.reconciler.adapters.invoices import InvoiceReader
 from services.reconciler.adapters.period_reader import PeriodReader
+from services.reconciler.adapters.source_ends import SourceEnds
 from services.reconciler.adapters.webhook_topic import WebhookTopic
+from services.reconciler.app.capturing import Capturing
 from services.reconciler.app.flushing import Flushing
 from services.reconciler.app.invoices import Invoices
 from services.reconciler.app.notifications import Notifications
@@ -68,15 +70,16 @@ def main() -> int:
 
 
 def _keeper(settings: Settings, room: str, clock: Clock, registry: Registry) -> PeriodRoom:
-    """The period keeper; without a broker it lives on polling alone."""
+    """The period keeper; without a broker it lives on polling alone, and no period of its is provable: nobody says what is not captured."""
     session = Session(settings.postgres_dsn, f"{room}-periods")
     stripe = PeriodReader(settings.stripe_api_key, settings.stripe_url)
     day_seconds = 86_400
+    capturing = Capturing(session, SourceEnds(settings) if settings.kafka_bootstrap else None)
     return PeriodRoom(
         PeriodParts(
             session=session,
             clock=clock,
-            periods=Periods(session, stripe, settings.reconciler_sweep_seconds or day_seconds, registry),
+            periods=Periods(session, stripe, capturing, settings.reconciler_sweep_seconds or day_seconds, registry),
             # A simulated clock stops at every date that somebody waits for.
             notifications=Notifications(session, stripe, day_seconds if clock.simulated else 900, registry),
             flushing=Flushing(session, stripe, 900 if clock.simulated else 5),

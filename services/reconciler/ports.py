@@ -39,6 +39,13 @@ class UsageLine:
     period_end_ms: int
 
 
+class SourceEnds(Protocol):
+    """Knows where the source topic ends."""
+
+    def ends(self) -> Mapping[int, int]:
+        """The offset that the next record of each partition will get; 0 where the topic holds nothing. Transient without an answer."""
+
+
 class StripeReads(Protocol):
     """Reading, and nothing else. Every method reads all pages, and raises Transient when an answer is missing."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from services.reconciler import metrics
 from services.reconciler.adapters.period_reader import PeriodReader
+from services.reconciler.adapters.source_ends import SourceEnds
 from services.reconciler.adapters.webhook_topic import WebhookTopic
+from services.reconciler.app.capturing import Capturing
 from services.reconciler.app.flushing import Flushing
 from services.reconciler.app.notifications import Notifications
 from services.reconciler.app.period_room import PeriodParts, PeriodRoom
@@ -26,6 +28,14 @@ DAY_MS = 86_400_000
 DAY_SECONDS = 86_400
 
 
+class NothingPublished:
+    """The source topic of a test that posts usage to the ledger itself."""
+
+    def ends(self) -> Mapping[int, int]:
+        """It has no partitions."""
+        return {}
+
+
 @contextmanager
 def keeper(world: DispatchWorld, broker: StreetSettings | None = None) -> Iterator[PeriodRoom]:
     """A period keeper as the process makes it, with a broker or without; stepped by the test."""
@@ -35,10 +45,11 @@ def keeper(world: DispatchWorld, broker: StreetSettings | None = None) -> Iterat
     world.registries.append(registry)
     reader = PeriodReader(API_KEY, world.emulator.url)
     topic = None if broker is None else WebhookTopic(broker)
+    source = None if broker is None else SourceEnds(broker)
     parts = PeriodParts(
         session=session,
         clock=SimulatedClock(world.emulator.clock.path),
-        periods=Periods(session, reader, DAY_SECONDS, registry),
+        periods=Periods(session, reader, Capturing(session, source or NothingPublished()), DAY_SECONDS, registry),
         notifications=Notifications(session, reader, DAY_SECONDS, registry),
         flushing=Flushing(session, reader, 900),
         webhooks=topic,
@@ -49,6 +60,8 @@ def keeper(world: DispatchWorld, broker: StreetSettings | None = None) -> Iterat
     finally:
         if topic is not None:
             topic.close()
+        if source is not None:
+            source.close()
         session.close()
 
 

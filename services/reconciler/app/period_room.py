@@ -83,6 +83,8 @@ class PeriodRoom:
             why = "nothing was looked at on this date yet"
         elif due_ms is not None and due_ms <= self._parts.clock.now_ms():
             why = "periods are due"
+        elif self._parts.periods.why_waiting:
+            why = self._parts.periods.why_waiting
         elif self._parts.webhooks is not None:
             why = self._parts.webhooks.behind()
         if why:
@@ -105,10 +107,10 @@ class PeriodRoom:
             self._hints -= due
             done += len(due)
             self._unread = f"{failures} customers could not be read" if failures else None
-        # What was flushed can be compared now.
-        flushed = parts.flushing.step(now_ms)
-        self._hints |= flushed
-        done += len(flushed)
+        # What was flushed can be compared now, and what was captured can be judged.
+        ready = parts.flushing.step(now_ms) | parts.periods.capture(now_ms)
+        self._hints |= ready
+        done += len(ready)
         if done:
             self._show()
         self._work += done

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from services.reconciler.app.capturing import Capturing
 from services.reconciler.app.flushing import PERIOD_ENDED
 from services.reconciler.core.closing import Change, Invoice, Period, PeriodInvoice, judge, next_look_ms
 from services.reconciler.core.timeline import Subscription, facts_of
@@ -46,20 +47,34 @@ class PeriodReads(Protocol):
 class Periods:
     """One look at a time; each can be cut off anywhere, since every fact has its own cause."""
 
-    def __init__(self, session: Session, stripe: PeriodReads, sweep_seconds: int, registry: Registry | None = None) -> None:
+    def __init__(
+        self, session: Session, stripe: PeriodReads, capturing: Capturing, sweep_seconds: int, registry: Registry | None = None
+    ) -> None:
         self._session = session
         self._stripe = stripe
+        self._capturing = capturing
         self._sweep_ms = sweep_seconds * 1_000
         self._registry = registry
         self._event_names: Mapping[str, str] = {}
         self._catalogue: tuple[str, Catalogue] | None = None
         self._log = log.get("periods")
         self._next_ms: dict[str, int] = {}
+        self._awaits: dict[str, int] = {}
         self.work = 0
 
     def next_due_ms(self) -> int | None:
         """The next date at which a customer is looked at by our own clock."""
         return min(self._next_ms.values(), default=None)
+
+    @property
+    def why_waiting(self) -> str:
+        """What a close waits for that nobody need be asked at Stripe; empty when nothing."""
+        return self._capturing.why_waiting
+
+    def capture(self, now_ms: int) -> set[str]:
+        """Look whether the usage that closes wait for is captured; gives the customers who need not wait any longer."""
+        through_ms = self._capturing.step(max(self._awaits.values(), default=None), now_ms)
+        return set() if through_ms is None else {customer for customer, at_ms in self._awaits.items() if at_ms <= through_ms}
 
     def due(self, now_ms: int) -> list[str]:
         """Whose periods are looked at now. Whoever is not known yet is looked at once."""
@@ -85,7 +100,10 @@ class Periods:
 
     def _look(self, stripe_customer: str, customer: str | None, now_ms: int) -> int:
         self._learn(stripe_customer, customer, now_ms)
-        found = self._session.run(lambda connection: periods.due(connection, [stripe_customer]))
+        found = self._due(stripe_customer)
+        if self._await(stripe_customer, found, now_ms) and stripe_customer in self.capture(now_ms):
+            found = self._due(stripe_customer)
+            self._await(stripe_customer, found, now_ms)
         ended = [period for period in found if period.end_ms <= now_ms]
         invoices = self._invoices(stripe_customer, ended) if ended else {}
         nexts = [self._close(period, invoices.get((period.subscription_item_id, period.start_ms)), now_ms) for period in found]
@@ -95,6 +113,20 @@ class Periods:
             nexts.append(now_ms + AGAIN_MS)
         # A new subscription, or a change of one, that no webhook told is found by the sweep.
         return min([at_ms for at_ms in nexts if at_ms is not None] + [(now_ms // self._sweep_ms + 1) * self._sweep_ms])
+
+    def _due(self, stripe_customer: str) -> list[DuePeriod]:
+        return self._session.run(lambda connection: periods.due(connection, [stripe_customer]))
+
+    def _await(self, stripe_customer: str, found: Sequence[DuePeriod], now_ms: int) -> bool:
+        """Note up to when usage must be captured that this customer's ended periods wait for; says whether any does."""
+        waiting = [
+            one.captured_by_ms for one in found if not one.captured and one.captured_by_ms <= now_ms and one.status != "not_provable"
+        ]
+        if waiting:
+            self._awaits[stripe_customer] = max(waiting)
+        else:
+            self._awaits.pop(stripe_customer, None)
+        return bool(waiting)
 
     def _learn(self, stripe_customer: str, customer: str | None, now_ms: int) -> None:
         """Periods and plans of all subscriptions become facts."""
@@ -160,7 +192,7 @@ class Periods:
         """Equality confirms at once; it is asked as soon as nothing is under way, and again while it is short."""
         if period.end_ms > now_ms or not period.any_usage or period.provable or period.unsent_segments or period.open_intents:
             return period
-        if period.status == "settled":
+        if period.status == "settled" or period.equal:
             return period
         meter_id = next((meter for meter, name in self._names([]).items() if name == period.stripe_event_name), None)
         if meter_id is None:
@@ -169,7 +201,7 @@ class Periods:
         value = self._stripe.total(meter_id, period.stripe_customer, period.minute_start_ms, period.minute_end_ms)
         stripe = summary_to_smallest(value, period.scale)
         self._session.run(lambda connection: periods.store_check(connection, period, stripe, read_at_ms))
-        again = self._session.run(lambda connection: periods.due(connection, [period.stripe_customer]))
+        again = self._due(period.stripe_customer)
         return next(
             (one for one in again if (one.subscription_item_id, one.start_ms) == (period.subscription_item_id, period.start_ms)), period
         )
@@ -198,6 +230,7 @@ def _known(period: DuePeriod) -> Period:
         provable=period.provable,
         why_not=period.why_not,
         nothing_billed=not period.acknowledged,
+        captured_by_ms=period.captured_by_ms,
     )
 
 

@@ -50,6 +50,7 @@ class Period:
     provable: bool
     why_not: str | None
     nothing_billed: bool  # nothing of it was ever acknowledged
+    captured_by_ms: int = 0  # when the last usage on time for it has arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,8 @@ def next_look_ms(period: Period, change: Change, now_ms: int) -> int | None:
         dates.append(now_ms + BETWEEN_READS_MS)
         if now_ms < period.end_ms + 2 * SHORTLY_MS:
             dates.append(period.end_ms + 2 * SHORTLY_MS)
+        if now_ms < period.captured_by_ms:
+            dates.append(period.captured_by_ms)
     return min(dates)
 
 

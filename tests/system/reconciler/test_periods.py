@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld
 from tests.makers.period_world import DAY_MS, go_to, keeper, period_end_ms, settle, standing, subscribe
+from trueup.contracts.topics import TopicNames
 from trueup.ledger.store.instants import milliseconds
+from trueup.runtime.kafka import producer_options
+from trueup.runtime.settings import StreetSettings
 
 GRACE_MS = HOUR_MS  # of the emulator
 MARGIN_MS = 10 * MINUTE_MS
+WINDOW_MS = 46 * MINUTE_MS  # the meter's billing window, and a minute for the brokers' clocks
 
 
 def _states(world: DispatchWorld) -> list[tuple[str, bool]]:
@@ -32,6 +37,14 @@ def test_a_period_from_open_to_settled(world: DispatchWorld) -> None:
         settle(world, room)
         # Flushed at once, a minute before its window would have been cut, and equal to the summary.
         assert world.books("acme", "tokens") == (2, "12")
+        ended, current = standing(world)
+        assert (ended.status, ended.provable, ended.why_not) == ("closing", False, "not known to be captured")
+        # Usage of its last second may arrive for as long as the billing window goes on.
+        go_to(world, end_ms + WINDOW_MS - MINUTE_MS)
+        settle(world, room)
+        assert room.activity().next_due_ms == end_ms + WINDOW_MS
+        go_to(world, end_ms + WINDOW_MS)
+        settle(world, room)
         ended, current = standing(world)
         assert (ended.status, ended.provable, ended.open_quantity) == ("closing", True, 0)
         assert milliseconds(ended.deadline) == end_ms + GRACE_MS - MARGIN_MS, "the draft says when it finalizes"
@@ -80,3 +93,47 @@ def test_a_period_begins_at_the_second_at_which_its_subscription_does(world: Dis
         settle(world, room)
     (period,) = standing(world)
     assert milliseconds(period.period_start) == since_ms
+
+
+@pytest.mark.parametrize("captured_in_time", [True, False])
+def test_a_close_waits_for_what_lies_on_the_source_topic(
+    world: DispatchWorld, kafka_settings: StreetSettings, captured_in_time: bool
+) -> None:
+    """One event that arrived inside the window and is not captured; the other partitions are idle, and still asked about."""
+    world.emulator.tell("settings", {"aggregation_lag_maximum_seconds": 0})
+    end_ms = period_end_ms(world, subscribe(world, since_ms=world.now_ms - HOUR_MS))
+    with keeper(world, kafka_settings) as room:
+        settle(world, room)
+        world.use("acme", "tokens", 7)
+        go_to(world, end_ms)
+        settle(world, room)
+        producer = Producer(producer_options(kafka_settings))
+        producer.produce(TopicNames(kafka_settings.topic_prefix).usage_events, b"usage", "acme", partition=3)
+        assert producer.flush(30) == 0
+        go_to(world, end_ms + WINDOW_MS)
+        settle(world, room)
+        assert (_states(world)[0], standing(world)[0].why_not) == (("closing", False), "not known to be captured")
+        assert room.activity().why == "usage on the source topic is not captured yet"
+        if captured_in_time:
+            _capture(world, partition=3, next_offset=1)
+            settle(world, room)
+            assert _states(world)[0] == ("closing", True)
+        go_to(world, end_ms + GRACE_MS + MINUTE_MS)
+        settle(world, room)
+        assert _states(world)[0] == (("settled", True) if captured_in_time else ("not_provable", False))
+        if not captured_in_time:
+            assert world.rows("select status_reason from finance.period_status where status = 'not_provable'") == [
+                ("not known to be captured",)
+            ]
+
+
+def _capture(world: DispatchWorld, partition: int, next_offset: int) -> None:
+    """A captured batch of a partition: of its columns only the offsets matter here."""
+    world.ledger.execute(
+        """insert into ledger.source_batch
+           select (jsonb_populate_record(null::ledger.source_batch, (
+               select jsonb_object_agg(c.column_name, 0) from information_schema.columns c
+               where c.table_schema = 'ledger' and c.table_name = 'source_batch' and c.column_name <> 'last_arrival'
+           ) || jsonb_build_object('source_partition', %s::int, 'next_offset', %s::int))).*""",
+        (partition, next_offset),
+    )

@@ -64,6 +64,13 @@ class DuePeriod:
     previous_read_ms: int | None
     provable: bool
     why_not: str | None
+    captured_by_ms: int  # when the last usage on time for it has arrived
+    captured: bool  # all that arrived until then is in the ledger
+
+    @property
+    def equal(self) -> bool:
+        """Whether Stripe's summary showed what is acknowledged now."""
+        return self.acknowledged == self.checked_acknowledged == self.quantity_stripe
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +184,17 @@ def store_check(connection: psycopg.Connection, period: DuePeriod, stripe: int, 
             "read_at": instant(read_at_ms),
         },
     )
+
+
+def captured_offsets(connection: psycopg.Connection, partitions: Iterable[int]) -> dict[int, int]:
+    """Up to which offset partitions of the source topic are captured."""
+    given = {"partitions": list(partitions)}
+    return {int(partition): int(offset) for partition, offset in connection.execute(queries.load("periods")["captured_offsets"], given)}
+
+
+def store_captured_through(connection: psycopg.Connection, through_ms: int) -> None:
+    """Say that all usage which arrived before an instant is captured."""
+    connection.execute(queries.load("periods")["store_captured_through"], {"through": instant(through_ms)})
 
 
 def record_told(connection: psycopg.Connection, events: Iterable[ToldEvent]) -> int:

@@ -78,11 +78,23 @@ select
     ledger.milliseconds(p.answered_at) as answered_ms,
     p.checked_acknowledged, p.quantity_stripe, ledger.milliseconds(p.read_at) as read_ms,
     p.previous_quantity_stripe, ledger.milliseconds(p.previous_read_at) as previous_read_ms,
-    p.provable, p.why_not
+    p.provable, p.why_not, ledger.milliseconds(p.captured_by) as captured_by_ms,
+    coalesce(p.captured_through >= p.captured_by, false) as captured
 from derived.period_judged p
 where p.stripe_customer = any(%(stripe_customers)s)
     and (p.status not in ('settled', 'not_provable') or p.status = 'not_provable' and p.invoice_id is null)
 order by p.period_end, p.subscription_item_id;
+
+-- name: captured_offsets
+-- Up to which offset each of these partitions of the source topic is captured.
+select g.partition, coalesce((
+    select s.next_offset from ledger.source_batch s where s.source_partition = g.partition order by s.first_offset desc limit 1
+), 0)
+from unnest(%(partitions)s::integer[]) as g (partition);
+
+-- name: store_captured_through
+insert into ops.captured_through as c (through) values (%(through)s)
+on conflict (only_row) do update set through = greatest(c.through, excluded.through);
 
 -- name: store_check
 insert into ops.period_check as k (subscription_item_id, period_start, quantity_acknowledged, quantity_stripe, read_at)

@@ -62,6 +62,10 @@ comment on column ops.period_check.read_at is 'When it was read.';
 comment on column ops.period_check.previous_quantity_stripe is 'What the reading before showed.';
 comment on column ops.period_check.previous_read_at is 'When that was.';
 
+comment on table ops.captured_through is 'Up to which arrival all usage is captured.';
+comment on column ops.captured_through.only_row is 'Always true: there is one row at most.';
+comment on column ops.captured_through.through is 'What arrived before it is in the ledger, on every partition of the source topic.';
+
 comment on table ops.event_poll is 'How far Stripe''s list of events was polled.';
 comment on column ops.event_poll.only_row is 'Always true.';
 comment on column ops.event_poll.polled_at is 'When it was polled last.';

@@ -5,7 +5,7 @@ comment on schema derived is 'What schema finance and the proof are computed fro
 
 -- A meter as its newest catalogue version has it. Unit, scale and aggregation never change.
 create view derived.meter as
-select distinct on (m.meter) m.meter, m.unit, m.scale::integer as scale, m.aggregation, m.roll_up_seconds, m.horizon_seconds, m.close_margin_seconds, v.summary_settle_seconds
+select distinct on (m.meter) m.meter, m.unit, m.scale::integer as scale, m.aggregation, m.roll_up_seconds, m.horizon_seconds, m.close_margin_seconds, m.billing_window_seconds, v.summary_settle_seconds
 from ledger.meter_version m
 join ledger.catalogue_version v on v.version = m.version
 order by m.meter, m.version desc;

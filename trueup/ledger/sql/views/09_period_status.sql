@@ -8,6 +8,11 @@ select
     coalesce(m.scale, 0) as scale,
     coalesce(m.summary_settle_seconds, 7200) as summary_settle_seconds,
     p.finalizes_at - coalesce(m.close_margin_seconds, 600) * interval '1 s' as deadline,
+    -- The last usage that is on time for it arrives by then; a minute more, since the brokers have a clock of their own. What arrives
+    -- after the invoice is final reaches it in no case.
+    greatest(
+        p.period_end, least(p.period_end + (coalesce(m.billing_window_seconds, 2700) + 60) * interval '1 s', p.finalizes_at)
+    ) as captured_by,
     s.subject_id,
     l.lane_id,
     -- Stripe's summaries are cut at minutes: up to 59 s of the neighbours are in, on both sides of the comparison.
@@ -51,7 +56,8 @@ select
     coalesce(f.quantity, 0) as in_flight, coalesce(f.intents, 0) as open_intents,
     coalesce(a.acknowledged, 0) as acknowledged, coalesce(a.rejected, 0) as rejected, a.answered_at,
     k.quantity_acknowledged as checked_acknowledged, k.quantity_stripe, k.read_at, k.previous_quantity_stripe, k.previous_read_at,
-    h.halted_reason
+    h.halted_reason,
+    (select c.through from ops.captured_through c) as captured_through
 from derived.period_subject p
 left join lateral (
     select sum(x.quantity) as quantity, count(*) as segments
@@ -89,6 +95,10 @@ from (
             when u.unsent_segments > 0 then format('%s unsent', ops.in_unit(u.unsent, u.scale))
             when u.open_intents > 0 then concat(format('%s in flight', ops.in_unit(u.in_flight, u.scale)), '; lane halted: ' || u.halted_reason)
             when u.rejected <> 0 then format('%s rejected by Stripe', ops.in_unit(u.rejected, u.scale))
+            -- The close looks at what is captured, so what lies on the source topic must be.
+            when u.captured_through is null then 'not known to be captured'
+            when u.captured_through < u.captured_by
+                then format('captured only up to %s', to_char(u.captured_through at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
             when u.lane_id is null then null
             when u.read_at is null or u.checked_acknowledged is distinct from u.acknowledged then 'not yet compared with Stripe''s summary'
             when u.quantity_stripe < u.acknowledged
@@ -132,7 +142,7 @@ comment on column finance.period_status.period_end is 'End of the period, exclus
 comment on column finance.period_status.status is 'open; closing (ended, not yet invoiced); invoiced; settled (invoiced, paid and provable); not_provable (its deadline came first).';
 comment on column finance.period_status.open_quantity is 'What of the period is unsent, in flight or rejected, in the meter''s unit.';
 comment on column finance.period_status.deadline is 'Until when its usage is sent: the finalization less the meter''s close margin.';
-comment on column finance.period_status.provable is 'True if the period has ended, nothing of it is open, and Stripe''s summary shows exactly what it acknowledged.';
+comment on column finance.period_status.provable is 'True if the period has ended, the billing window of its meter too, all that arrived until then is captured, nothing of it is open, and Stripe''s summary shows exactly what it acknowledged.';
 comment on column finance.period_status.why_not is 'Why it is not provable; null when it is.';
 comment on column finance.period_status.plan is 'Plan of the subscription; null where none fits.';
 comment on column finance.period_status.unit is 'The meter''s unit.';
