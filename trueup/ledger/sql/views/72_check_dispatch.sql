@@ -142,6 +142,10 @@ with called as (
                     and n.period_id > p.period_id and n.recorded_at < a.started_at
             )
     ) d
+    -- An attempt is written before its deadline is asked for the last time: one that was then not made, or found no connection, is no call.
+    where not exists (
+        select from ledger.outcome o where o.attempt_id = a.attempt_id and not o.may_have_arrived and o.http_status is null
+    )
 ), judged as (
     select c.too_late as violated, null::timestamptz as waits_since from called c where c.period_known
     union all
