@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from devstack.stripe_setup import DOOR_TIMEOUT_SECONDS, REASON, RECORDED_BY, doo
 from trueup.ledger.store import api_keys
 from trueup.ledger.store.connection import connect
 
-HOLDER = "street"
+HOLDER, READER = "street", "street-usage"
 ENDPOINT = "we_street"
-_SCOPES = ("events:write", "usage:read", "customers:write")
+SCOPES, READER_SCOPES = ("events:write", "usage:read", "customers:write"), ("usage:read",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,31 @@ def doors_of(data: Path) -> Doors:
     return Doors(kept_port(data, "ingest-doors"), _kept(data / "ingest.api-key", api_keys.new_text), secret)
 
 
+@dataclass(frozen=True, slots=True)
+class UsageDoors:
+    """Where customers' numbers are, and what opens them."""
+
+    port: int
+    api_key: str
+    link_secret: str
+
+    @property
+    def url(self) -> str:
+        """What a product's backend asks, and what customers' links begin with."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the usage view is told of them."""
+        return {"TRUEUP_USAGE_PORT": str(self.port), "TRUEUP_USAGE_LINK_SECRET": self.link_secret, "TRUEUP_USAGE_PUBLIC_URL": self.url}
+
+
+def usage_doors_of(data: Path) -> UsageDoors:
+    """The doors for customers' numbers of the street that keeps its data here."""
+    secret = _kept(data / "usage-view.link-secret", lambda: secrets.token_hex(32))
+    return UsageDoors(kept_port(data, "usage-view-doors"), _kept(data / "usage-view.api-key", api_keys.new_text), secret)
+
+
 def _kept(path: Path, make: Callable[[], str]) -> str:
     if not path.exists():
         path.touch(mode=0o600)
@@ -57,12 +82,12 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
     return path.read_text(encoding="ascii")
 
 
-def record_key(dsn: str, doors: Doors) -> None:
-    """Put the street's key into its ledger, unless somebody took it back there."""
+def record_key(dsn: str, text: str, holder: str, scopes: Sequence[str]) -> None:
+    """Put a key of the street into its ledger, unless somebody took it back there."""
     with connect(dsn, "trueup-devstack") as connection:
-        key_id = api_keys.id_in(doors.api_key)
+        key_id = api_keys.id_in(text)
         if all(key.key_id != key_id for key in api_keys.every(connection)):
-            api_keys.create(connection, HOLDER, scopes=_SCOPES, sources=["*"], reason=REASON, created_by=RECORDED_BY, text=doors.api_key)
+            api_keys.create(connection, holder, scopes=scopes, sources=["*"], reason=REASON, created_by=RECORDED_BY, text=text)
 
 
 def point_emulator(stripe_url: str, stripe_api_key: str, doors: Doors) -> None:

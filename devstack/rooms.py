@@ -13,14 +13,20 @@ from devstack.process import Command, Part
 from trueup.runtime.web import Health
 
 KAFKA, POSTGRES, EMULATOR = "kafka", "postgres", "stripe-emulator"
-INGEST, DEDUPE, STRIPE_SINK, RECONCILER = "ingest", "dedupe", "stripe-sink", "reconciler"
-ROOMS = ("ingest", "dedupe-1", "dedupe-2", "stripe-sink-1", "stripe-sink-2", "reconciler")
+INGEST, DEDUPE, STRIPE_SINK, RECONCILER, USAGE_VIEW = "ingest", "dedupe", "stripe-sink", "reconciler", "usage-view"
+ROOMS = ("ingest", "dedupe-1", "dedupe-2", "stripe-sink-1", "stripe-sink-2", "reconciler", "usage-view")
 ALL_PARTS = (KAFKA, POSTGRES, EMULATOR, *ROOMS)
 EMULATOR_KEY = "sk_test_street"
 # The street has no schema registry; events in Confluent's framing bear the id that one would have given to our first schema.
 CONFLUENT_SCHEMA_IDS = {1: "usage_event"}
 
-_MODULES = {INGEST: "services.ingest", DEDUPE: "services.dedupe", STRIPE_SINK: "services.stripe_sink", RECONCILER: "services.reconciler"}
+_MODULES = {
+    INGEST: "services.ingest",
+    DEDUPE: "services.dedupe",
+    STRIPE_SINK: "services.stripe_sink",
+    RECONCILER: "services.reconciler",
+    USAGE_VIEW: "services.usage_view",
+}
 # What the rooms of a kind share out among themselves, told apart in the answers of /activity.
 _SHARES = {DEDUPE: "dedupe", STRIPE_SINK: "capture"}
 _ANSWER_SECONDS = 3.0

@@ -19,7 +19,7 @@ from devstack.kafka import Kafka
 from devstack.places import REPOSITORY, kept_port
 from devstack.postgres import Postgres
 from devstack.process import Part
-from devstack.rooms import ALL_PARTS, CONFLUENT_SCHEMA_IDS, EMULATOR, EMULATOR_KEY, INGEST, KAFKA, POSTGRES
+from devstack.rooms import ALL_PARTS, CONFLUENT_SCHEMA_IDS, EMULATOR, EMULATOR_KEY, INGEST, KAFKA, POSTGRES, USAGE_VIEW
 from devstack.supervisor import PartStatus, Say, Supervisor
 from trueup.contracts.topics import TopicNames, declared
 from trueup.ledger.migrate import migrate
@@ -107,7 +107,8 @@ class Street:
         self._writer_dsn = writer_dsn or (self._postgres.dsn(DATABASE, "trueup_writer") if self._postgres else "")
         self._emulator = rooms.emulator_part(self.data, self.clock)
         self._doors = doors.doors_of(self.data) if INGEST in self.parts else None
-        own = {INGEST: self._doors.environment} if self._doors else {}
+        self._usage_doors = doors.usage_doors_of(self.data) if USAGE_VIEW in self.parts else None
+        own = self._environment_of_doors()
         self._rooms = {
             name: rooms.room_part(name, self.data, {**self.environment(), **own.get(name, {}), **self._extra.get(name, {})})
             for name in self.parts
@@ -136,6 +137,18 @@ class Street:
     def owner_settings(self) -> StreetSettings:
         """The same, but the ledger as its owner: for migrations and for `trueup`."""
         return self._settings(self._postgres_dsn)
+
+    def _environment_of_doors(self) -> dict[str, Mapping[str, str]]:
+        own: dict[str, Mapping[str, str]] = {}
+        if self._doors:
+            own[INGEST] = self._doors.environment
+        if self._usage_doors:
+            # The one room that shows customers what is there may change none of it.
+            reader = (
+                self._postgres.dsn(DATABASE, "usage_ro") if self._postgres else self._writer_dsn.replace("//trueup_writer", "//usage_ro", 1)
+            )
+            own[USAGE_VIEW] = {**self._usage_doors.environment, "TRUEUP_POSTGRES_DSN": reader}
+        return own
 
     def _settings(self, dsn: str) -> StreetSettings:
         return StreetSettings(
@@ -198,7 +211,9 @@ class Street:
         if self._clock_file:
             self._set_ledger_clock(self._clock_file.now_ms())
         if self._doors:
-            doors.record_key(self._postgres_dsn, self._doors)
+            doors.record_key(self._postgres_dsn, self._doors.api_key, doors.HOLDER, doors.SCOPES)
+        if self._usage_doors:
+            doors.record_key(self._postgres_dsn, self._usage_doors.api_key, doors.READER, doors.READER_SCOPES)
 
     def _make_topics(self) -> None:
         if self._kafka and KAFKA not in self.parts:
@@ -278,14 +293,14 @@ class Street:
             "ingest_url": self._doors.url if self._doors else None,
             "ingest_api_key": self._doors.api_key if self._doors else None,
             "webhooks_url": self._doors.webhooks_url if self._doors else None,
-            "usage_url": None,
+            "usage_url": self._usage_doors.url if self._usage_doors else None,
             "stripe_url": self._emulator.address,
             "stripe_api_key": EMULATOR_KEY,
             "stripe_webhook_secret": self._doors.webhook_secret if self._doors else None,
             "kafka_bootstrap": self._bootstrap,
             "postgres_dsn": self._postgres_dsn,
             "finance_dsn": finance,
-            "usage_api_key": None,
+            "usage_api_key": self._usage_doors.api_key if self._usage_doors else None,
             "staff_token": None,
             "metrics": {name: f"{part.address}/metrics" for name, part in self._rooms.items()},
             "clock_url": f"{self._control.url}/clock" if self._clock_file else None,

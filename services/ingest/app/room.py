@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-
-import uvicorn
-
 from services.ingest.adapters.broker import Broker
 from services.ingest.adapters.catalogue import FollowedCatalogue
 from services.ingest.adapters.ends import SourceEnds
@@ -23,12 +18,11 @@ from trueup.ledger.access.threads import LedgerThreads
 from trueup.runtime import log
 from trueup.runtime.clock import clock_from
 from trueup.runtime.http.gate import Gate
-from trueup.runtime.http.patience import configured
+from trueup.runtime.http.serving import Serving
 from trueup.runtime.loop import Stop
 from trueup.runtime.web import Activity, Health, RoomServer
 
 LOOK_SECONDS = 0.2
-BACKLOG = 512
 
 
 class Ingest:
@@ -50,16 +44,14 @@ class Ingest:
         self._gate = Gate(
             application(events, webhooks, customers, flushes, self.ready), registry, settings.ingest_requests, DOORS, OPEN_DOORS
         )
-        self._socket = listening(settings.http_host, settings.ingest_port)
-        self._server = uvicorn.Server(configured(self._gate, settings.ingest_header_seconds))
-        self._serving = threading.Thread(target=lambda: self._server.run(sockets=[self._socket]), name="doors")
+        self._serving = Serving(self._gate, settings.http_host, settings.ingest_port, settings.ingest_header_seconds)
         self._probes = RoomServer(settings.http_port, registry, self.live, self.ready, self.activity, host=settings.http_host)
         self._log = log.get("ingest")
 
     @property
     def port(self) -> int:
         """Where the doors are."""
-        return int(self._socket.getsockname()[1])
+        return self._serving.port
 
     def run(self, stop: Stop) -> None:
         """Serve until asked to stop, or until a part of the room is past going on."""
@@ -74,8 +66,7 @@ class Ingest:
                 self._raise_failures()
         finally:
             # First nobody comes in any more and those inside get their answers; then what answered them ends.
-            self._server.should_exit = True
-            self._serving.join()
+            self._serving.stop()
             for part in reversed(parts):
                 part.stop()
             self._ledger.stop()
@@ -86,12 +77,12 @@ class Ingest:
         for part in (self._broker, self._catalogue):
             if part.failure is not None:
                 raise part.failure
-        if not self._serving.is_alive():
+        if not self.live().ok:
             raise RuntimeError("the doors' server ended by itself")
 
     def live(self) -> Health:
         """Whether the doors are served."""
-        return Health(self._serving.is_alive(), "the doors are served" if self._serving.is_alive() else "the doors' server ended")
+        return self._serving.health()
 
     def ready(self) -> Health:
         """Whether usage can be taken now."""
@@ -104,13 +95,3 @@ class Ingest:
         idle = not in_hand and not unacknowledged
         why = "idle" if idle else f"{in_hand} requests in hand, {unacknowledged} records unacknowledged"
         return Activity(idle, self._gate.work, None, (), why)
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens already, so that a port that is taken ends the room before anything else began."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    found.bind((host, port))
-    found.listen(BACKLOG)
-    return found

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from trueup.contracts.errors import Transient
+from trueup.ledger.store.connection import STATEMENT_TIMEOUT_SECONDS
 from trueup.ledger.store.session import Connection, Session
 
 THREADS = 4
@@ -20,9 +21,10 @@ T = TypeVar("T")
 class LedgerThreads:
     """Runs work where waiting for Postgres holds up nobody else."""
 
-    def __init__(self, dsn: str, name: str) -> None:
+    def __init__(self, dsn: str, name: str, statement_timeout_seconds: int = STATEMENT_TIMEOUT_SECONDS) -> None:
         self._dsn = dsn
         self._name = name
+        self._statement_timeout_seconds = statement_timeout_seconds
         self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="ledger")
         self._own = threading.local()
         self._sessions: list[Session] = []
@@ -47,6 +49,6 @@ class LedgerThreads:
     def _session(self) -> Session:
         session: Session | None = getattr(self._own, "session", None)
         if session is None:
-            session = self._own.session = Session(self._dsn, self._name)
+            session = self._own.session = Session(self._dsn, self._name, statement_timeout_seconds=self._statement_timeout_seconds)
             self._sessions.append(session)
         return session

@@ -113,6 +113,12 @@ def every(connection: psycopg.Connection) -> list[ApiKey]:
     return [ApiKey(row[0], row[1], bytes(row[2]), tuple(row[3]), tuple(row[4]), *row[5:]) for row in rows]
 
 
+def live(connection: psycopg.Connection) -> list[ApiKey]:
+    """Every key that opens something."""
+    rows = connection.execute(queries.load("api_keys")["live"]).fetchall()
+    return [ApiKey(row[0], row[1], bytes(row[2]), tuple(row[3]), tuple(row[4]), *row[5:]) for row in rows]
+
+
 def _check(holder: str, scopes: Sequence[str], sources: Sequence[str], key_id: str | None) -> None:
     unknown = sorted(set(scopes) - set(SCOPES))
     if not scopes or unknown:

@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 import psycopg
 
 from trueup.contracts.errors import Broken, Transient
-from trueup.ledger.store.connection import ROOM_IDLE_SECONDS, connect, is_retriable
+from trueup.ledger.store.connection import ROOM_IDLE_SECONDS, STATEMENT_TIMEOUT_SECONDS, connect, is_retriable
 
 T = TypeVar("T")
 # The shells pass connections on without knowing the driver.
@@ -18,10 +18,18 @@ Connection: TypeAlias = psycopg.Connection
 class Session:
     """Runs work on a connection. Failures that may pass come out as Transient: the same work may be run again."""
 
-    def __init__(self, dsn: str, application_name: str, *, index_only: bool = False) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        application_name: str,
+        *,
+        index_only: bool = False,
+        statement_timeout_seconds: int = STATEMENT_TIMEOUT_SECONDS,
+    ) -> None:
         self._dsn = dsn
         self._application_name = application_name
         self._index_only = index_only
+        self._statement_timeout_seconds = statement_timeout_seconds
         self._connection: psycopg.Connection | None = None
 
     def run(self, work: Callable[[psycopg.Connection], T]) -> T:
@@ -43,7 +51,12 @@ class Session:
 
     def _open(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._dsn, self._application_name, idle_in_transaction_seconds=ROOM_IDLE_SECONDS)
+            self._connection = connect(
+                self._dsn,
+                self._application_name,
+                statement_timeout_seconds=self._statement_timeout_seconds,
+                idle_in_transaction_seconds=ROOM_IDLE_SECONDS,
+            )
             if self._index_only:
                 # A young ledger has no statistics yet, and a planner without them reads whole tables for a handful of rows.
                 self._connection.execute("set enable_seqscan = off")

@@ -26,3 +26,7 @@ select k.key_id, k.holder, k.key_sha256, k.scopes, k.sources, k.reason, k.create
 from ledger.api_key k
 left join ledger.api_key_revocation r on r.key_id = k.key_id
 order by k.recorded_at, k.key_id;
+
+-- name: live
+-- What a room with doors needs of them, also one that sees no table.
+select k.key_id, k.holder, k.key_sha256, k.scopes, k.sources, k.reason, k.created_by, k.recorded_at_ms from derived.live_api_key k;

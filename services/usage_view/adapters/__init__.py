@@ -1,0 +1,1 @@
+"""The ledger and Kafka, each behind a port."""

@@ -1,0 +1,1 @@
+"""The room's shell: one web for the doors, one for probes."""

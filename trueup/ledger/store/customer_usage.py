@@ -1,0 +1,73 @@
+"""One customer's usage and bill, read by a role that may read nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+from psycopg.rows import class_row
+
+from trueup.contracts.errors import Transient
+from trueup.ledger import migrate
+from trueup.ledger.customer_usage import Facts, FinalLine, Held, ItemPeriod, Known, MeterUnit, Progress
+from trueup.ledger.store import queries
+from trueup.ledger.store.instants import instant
+
+
+def require_current(connection: psycopg.Connection) -> None:
+    """Refuse a database that is older or newer than this code, seen with a reader's eyes."""
+    try:
+        row = connection.execute(_sql("version")).fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege) as error:
+        raise Transient("the ledger's schema is missing or old: run `trueup migrate`") from error
+    if row is None or row[0] != migrate.head():
+        raise Transient(f"the ledger stands at migration {row[0] if row else 'none'}, this code at {migrate.head()}")
+
+
+@contextmanager
+def one_picture(connection: psycopg.Connection) -> Iterator[None]:
+    """Let everything that is read inside be of the same moment."""
+    with connection.transaction():
+        connection.execute(_sql("one_picture"))
+        yield
+
+
+def known(connection: psycopg.Connection, customer: str) -> Known:
+    """Who a customer is."""
+    given = {"customer": customer}
+    meters = tuple(row[0] for row in connection.execute(_sql("meters_of"), given))
+    stripe_customers = tuple(row[0] for row in connection.execute(_sql("stripe_customers_of"), given))
+    with connection.cursor(row_factory=class_row(ItemPeriod)) as cursor:
+        return Known(customer, meters, stripe_customers, tuple(cursor.execute(_sql("periods"), given).fetchall()))
+
+
+def facts(connection: psycopg.Connection, who: Known, items: Sequence[ItemPeriod], bounds_ms: Sequence[int]) -> Facts:
+    """Read what a bill of these items is made of, in the stretches between these bounds, of which the first and last are the bill's own."""
+    given = {"customer": who.customer, "start": instant(bounds_ms[0]), "end": instant(bounds_ms[-1])}
+    stretches = {"bounds": [instant(bound) for bound in bounds_ms]}
+    named = {"stripe_customers": list(who.stripe_customers), "items": [item.subscription_item_id for item in items]}
+    with connection.cursor(row_factory=class_row(FinalLine)) as cursor:
+        final_lines = tuple(cursor.execute(_sql("final_lines"), given | named).fetchall())
+    price_ids = {"price_ids": [item.price_id for item in items]}
+    return Facts(
+        held=tuple(Held(*row) for row in connection.execute(_sql("holdings"), given | stretches)),
+        corrections={meter: int(quantity) for meter, quantity in connection.execute(_sql("corrections"), given)},
+        units=units(connection),
+        prices={row[0]: row[4] for row in connection.execute(_sql("prices"), price_ids)},
+        final_lines=final_lines,
+    )
+
+
+def units(connection: psycopg.Connection) -> dict[str, MeterUnit]:
+    """What each meter counts in."""
+    return {meter: MeterUnit(unit, scale) for meter, unit, scale in connection.execute(_sql("units"))}
+
+
+def progress(connection: psycopg.Connection, partitions: int) -> tuple[Progress, ...]:
+    """How far each partition of the source topic is in the ledger."""
+    return tuple(Progress(*row) for row in connection.execute(_sql("progress"), {"partitions": partitions}))
+
+
+def _sql(name: str) -> bytes:
+    return queries.load("customer_usage")[name]
