@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from trueup.cli.claimed_identity import ClaimedIdentity, claimed_identity
 from trueup.cli.target import Target
 from trueup.contracts.codec import CONFLUENT_MARKER, Decoder
 from trueup.contracts.errors import Transient
 from trueup.contracts.events import UsageEvent
-from trueup.contracts.keys import payload_hash
 from trueup.contracts.topics import TopicNames
 from trueup.runtime.kafka import REQUEST_TIMEOUT_SECONDS, Options, client_options
 
@@ -30,8 +30,8 @@ class Delivered:
     offset: int
     arrival_ms: int
     framing: str
-    payload_hash: str
-    event: UsageEvent
+    stated: UsageEvent | ClaimedIdentity
+    """The event, or what the front of bytes says that could not be read whole."""
 
 
 def scan(target: Target, source: str, id: str) -> list[Delivered]:
@@ -83,11 +83,18 @@ def until_the_ends(consumer: Consumer, partitions: int) -> Iterator[Message]:
 def delivery(message: Message, decoder: Decoder, source: str, id: str) -> Delivered | None:
     """The delivery that a record is, if it states this event; most records are passed over unread."""
     value = message.value() or b""
-    if id.encode() not in value or source.encode() not in value:
-        return None
-    event = decoder.decode(value)
-    if not isinstance(event, UsageEvent) or (event.source, event.id) != (source, id):
+    stated = stated_by(value, decoder, source, id)
+    if stated is None:
         return None
     framing = "confluent" if value[0] == CONFLUENT_MARKER else "single_object"
     _, arrival_ms = message.timestamp()
-    return Delivered(message.partition() or 0, message.offset() or 0, arrival_ms, framing, payload_hash(event).hex(), event)
+    return Delivered(message.partition() or 0, message.offset() or 0, arrival_ms, framing, stated)
+
+
+def stated_by(value: bytes, decoder: Decoder, source: str, id: str) -> UsageEvent | ClaimedIdentity | None:
+    """The event of this identity that bytes hold, or their claim to be one; None when they are about something else."""
+    if id.encode() not in value or source.encode() not in value:
+        return None
+    read = decoder.decode(value)
+    stated = read if isinstance(read, UsageEvent) else claimed_identity(value)
+    return stated if stated is not None and (stated.source, stated.id) == (source, id) else None

@@ -170,6 +170,8 @@ def test_each_kind_of_trouble_is_told_by_explain_and_stands_in_sql(street: Stree
         (0, event("negative", quantity=-5)),
         (0, event("old", age_ms=36 * 86_400_000)),
         (0, event("tail") + b"\x00"),
+        (1, event("strange")[:2] + bytes(8) + event("strange")[10:]),
+        (2, event("large") + bytes(65_536)),
     ]
     producer = Producer({"bootstrap.servers": street.said["kafka_bootstrap"]})
     for partition, value in records:
@@ -186,8 +188,11 @@ def test_each_kind_of_trouble_is_told_by_explain_and_stands_in_sql(street: Stree
     assert [row["outcome"] for row in deliveries("old")] == ["captured_late"]
     (refused,) = deliveries("negative")
     assert (refused["outcome"], "negative_without_reason" in refused["detail"]) == ("refused", True)
-    assert call(street.environment, "events", "explain", "verbs", f"{customer}-tail").returncode == 1
-    assert "undecodable" in {row["reason"] for row in street.trueup("rejected", "list", "--limit", "2")}
+    for id_, reason in (("tail", "undecodable"), ("strange", "unknown_schema"), ("large", "too_large")):
+        told = street.trueup("events", "explain", "verbs", f"{customer}-{id_}")
+        assert [(row["step"], row.get("outcome")) for row in told] == [("delivered", "refused"), ("refused", None)]
+        assert all(reason in row["detail"] for row in told)
+        assert "read from the front of a record that was refused" in told[0]["detail"]
     with psycopg.connect(street.said["finance_dsn"]) as connection:
         states = connection.execute("select state, quantity from finance.unbilled_usage where customer_id = %s", [customer]).fetchall()
         kinds = connection.execute("select kind from finance.review_queue where customer_id = %s", [customer]).fetchall()
