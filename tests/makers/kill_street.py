@@ -261,8 +261,8 @@ class Watch:
         return seen
 
 
-def hurt(street: Street, watch: Watch, name: str, number: int = signal.SIGKILL, seconds: float = 100.0) -> Pressure:
-    """Sends a part a signal at an instant when input is unread and something is open; fails when there is no such instant.
+def hurt(street: Street, watch: Watch, name: str, *, calling: bool = False, seconds: float = 100.0) -> Pressure:
+    """Kills a part at an instant when input is unread and something is open, with `calling` a call to Stripe; else fails.
 
     A room is stopped first, so that what was seen is still true when the signal comes.
     """
@@ -280,8 +280,8 @@ def hurt(street: Street, watch: Watch, name: str, number: int = signal.SIGKILL, 
             TimeoutError,
         ) as fault:  # a server is still coming back
             last = fault
-        if isinstance(last, Pressure) and last.real:
-            street.kill(name, number)
+        if isinstance(last, Pressure) and last.real and (last.calls_in_flight > 0 or not calling):
+            street.kill(name, signal.SIGKILL)
             return last
         if freeze:
             street.kill(name, signal.SIGCONT)
