@@ -17,6 +17,7 @@ from trueup.ledger.store.instants import instant
 DAY_MS = 24 * HOUR_MS
 BOUNDARY_MS = NOON_MS + 17 * MINUTE_MS + 42_000
 WINDOW_MS = NOON_MS + 15 * MINUTE_MS
+EARLIER_MS = NOON_MS + 16 * MINUTE_MS
 GRACE_MS, MARGIN_MS = 24 * HOUR_MS, 10 * MINUTE_MS
 
 
@@ -72,6 +73,31 @@ def _cut(ledger: TrueLedger, now_ms: int) -> int:
     return ledger.cut(now_ms + 10 * MINUTE_MS)
 
 
+def _divide(ledger: TrueLedger, now_ms: int) -> None:
+    """Cut, judge and divide, before anything is due."""
+    ledger.set_now(now_ms)
+    cuts.discover(ledger.writer, cuts.cut(ledger.writer))
+    cuts.judge(ledger.writer)
+    assert cuts.split(ledger.writer, "sink") == 1
+
+
+def _sent(ledger: TrueLedger) -> list[tuple[int, object, object]]:
+    """Start, quantity and count of every intent, in the order of starts."""
+    rows = ledger.rows("select ledger.milliseconds(segment_start), quantity, events from ledger.intent order by 1")
+    return [(int(str(start_ms)), quantity, events) for start_ms, quantity, events in rows]
+
+
+def _settle_as_lost(ledger: TrueLedger) -> None:
+    """Two readings a quarter of an hour apart show nothing of what was sent in the hour: it is unsent again."""
+    for now_ms in (NOON_MS + 21 * HOUR_MS, NOON_MS + 21 * HOUR_MS + 15 * MINUTE_MS):
+        ledger.set_now(now_ms)
+        (hour,) = settlements.hours(ledger.writer)
+        epoch = settlements.lease(ledger.writer, hour, "sink", 0.0)
+        assert epoch is not None
+        settlements.read(ledger.writer, hour, epoch, 0, lambda _reading: settlements.Verdict(landed=()), "sink")
+    assert ledger.rows("select count(*) from ops.open_intent where risk_since is not null") == [(0,)]
+
+
 def test_a_posting_that_a_boundary_learnt_later_divides_is_split_from_its_events(ledger: TrueLedger) -> None:
     """The boundary's own second belongs to the later part, on both sides of it by a millisecond."""
     _use(ledger, (WINDOW_MS, 1), (BOUNDARY_MS - 1, 2), (BOUNDARY_MS, 4), (BOUNDARY_MS + 1, 8))
@@ -91,6 +117,61 @@ def test_a_posting_that_a_boundary_learnt_later_divides_is_split_from_its_events
         (whole, 64, 1, instant(BOUNDARY_MS + 30 * MINUTE_MS)),
     ]
     assert ledger.rows("select kind, count(*) from ledger.batch where kind = 'split' group by 1") == [("split", 1)]
+
+
+def _two_boundaries(ledger: TrueLedger) -> None:
+    """Known one after the other: the later one first, so that its part has to be divided again."""
+    _use(ledger, (WINDOW_MS, 1), (EARLIER_MS - 1, 2), (EARLIER_MS, 4), (BOUNDARY_MS - 1, 8), (BOUNDARY_MS, 16))
+    _period(ledger, BOUNDARY_MS, BOUNDARY_MS + 30 * DAY_MS)
+    _divide(ledger, NOON_MS + 16 * MINUTE_MS)
+    _period(ledger, EARLIER_MS, BOUNDARY_MS, item="si_2")
+
+
+THREE_PARTS = [(EARLIER_MS, 12, 2), (BOUNDARY_MS, 16, 1)]
+
+
+def test_a_part_is_divided_again_by_a_boundary_learnt_later_still(ledger: TrueLedger) -> None:
+    _two_boundaries(ledger)
+    _cut(ledger, NOON_MS + HOUR_MS)
+    assert _sent(ledger) == [(WINDOW_MS, 3, 2), *THREE_PARTS]
+    assert ledger.rows("select count(*) from ledger.batch where kind = 'split'") == [(2,)]
+    # Each event says by which of them it went.
+    went = ledger.rows("select v.id, i.quantity from derived.event_intent v join ledger.intent i using (intent_id) order by 1")
+    assert went == [("e0", 3), ("e1", 3), ("e2", 12), ("e3", 12), ("e4", 16)]
+
+
+def test_what_came_while_a_division_was_made_is_divided_by_the_next(ledger: TrueLedger) -> None:
+    """Captured after the cut that the first division looked at, so that it took nothing of it back."""
+    _use(ledger, (WINDOW_MS, 1), (BOUNDARY_MS, 16))
+    ledger.set_now(NOON_MS + 20 * MINUTE_MS)
+    cuts.discover(ledger.writer, cuts.cut(ledger.writer))
+    cuts.judge(ledger.writer)
+    _use(ledger, (BOUNDARY_MS - 1, 2), (BOUNDARY_MS + 1, 4), first_offset=2)
+    _period(ledger, BOUNDARY_MS, BOUNDARY_MS + 30 * DAY_MS)
+    assert cuts.split(ledger.writer, "sink") == 1
+    _cut(ledger, NOON_MS + HOUR_MS)
+    assert _sent(ledger) == [(WINDOW_MS, 3, 2), (BOUNDARY_MS, 20, 2)]
+
+
+@pytest.mark.parametrize("divided_before", [False, True])
+def test_what_came_back_from_a_reading_is_divided_by_the_events_of_its_intent(ledger: TrueLedger, divided_before: bool) -> None:
+    _use(ledger, (WINDOW_MS, 1), (EARLIER_MS - 1, 2), (EARLIER_MS, 4), (BOUNDARY_MS - 1, 8))
+    if divided_before:
+        _use(ledger, (BOUNDARY_MS, 16), first_offset=4)
+        _period(ledger, BOUNDARY_MS, BOUNDARY_MS + 30 * DAY_MS)
+        _divide(ledger, NOON_MS + 16 * MINUTE_MS)
+    ledger.cut(NOON_MS + HOUR_MS)
+    ledger.send(UNKNOWN, NOON_MS + HOUR_MS)
+    _settle_as_lost(ledger)
+    if not divided_before:
+        _use(ledger, (BOUNDARY_MS, 16), first_offset=4)
+        _period(ledger, BOUNDARY_MS, BOUNDARY_MS + 30 * DAY_MS)
+    _period(ledger, EARLIER_MS, BOUNDARY_MS, item="si_2")
+    _cut(ledger, NOON_MS + 22 * HOUR_MS)
+    assert ledger.rows(
+        "select ledger.milliseconds(i.segment_start), i.quantity, i.events from ops.open_intent"
+        " join ledger.intent i using (intent_id) order by 1"
+    ) == [(WINDOW_MS, 3, 2), *THREE_PARTS]
 
 
 def test_all_events_on_one_side_leave_nothing_of_the_other(ledger: TrueLedger) -> None:

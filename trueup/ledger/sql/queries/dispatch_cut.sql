@@ -338,21 +338,22 @@ cross join lateral (
 where b.boundary > u.segment_start and b.boundary < u.segment_start + interval '1 hour'
     and exists (
         select from ledger.posting q
-        join ledger.batch w on w.batch_id = q.batch_id and w.kind = 'capture'
-        where q.subject_id = u.subject_id and q.segment_start = u.segment_start and q.from_account = 1 and q.to_account = 2
-            and q.segment_end > b.boundary and q.batch_id > c.through_batch and q.batch_id <= g.discovered_through
-            -- Not divided before.
+        join ledger.batch w on w.batch_id = q.batch_id and w.kind in ('capture', 'split', 'settlement')
+        where q.subject_id = u.subject_id and q.segment_start = u.segment_start and q.to_account = 2 and q.from_account in (1, 3)
+            and q.segment_end > b.boundary and q.events > 0 and q.batch_id > c.through_batch and q.batch_id <= g.discovered_through
             and not exists (
-                select from ledger.posting r
-                where r.subject_id = q.subject_id and r.segment_start = q.segment_start and r.batch_id > q.batch_id
-                    and r.from_account = 1 and r.segment_end = q.segment_end and r.events < 0
+                select from ledger.division d
+                where d.subject_id = q.subject_id and d.segment_start = q.segment_start and d.segment_end = q.segment_end
+                    and d.divided_batch_id = q.batch_id
             )
     )
 order by 1, 2, 4;
 
 -- name: split
--- Whole postings are taken back and posted anew part by part, from the event rows; says what was taken and what was given.
-with edge as (
+-- Whole postings are taken back and posted anew part by part, from the event rows; says what was taken and what was given. What a
+-- posting holds is found by the way it came: a captured one holds its batch's events, a part those of what was divided that lie in
+-- it, and what came back from a reading of Stripe those of all that its intent covered.
+with recursive edge as (
     select g.subject_id, g.segment_start, g.after_batch, g.boundary
     from unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[], %(after_batches)s::bigint[], %(boundaries)s::timestamptz[])
         as g (subject_id, segment_start, after_batch, boundary)
@@ -362,28 +363,63 @@ whole as (
         min(p.oldest_event_time) as oldest, max(p.newest_event_time) as newest
     from (select distinct e.subject_id, e.segment_start, e.after_batch, min(e.boundary) over (partition by e.subject_id, e.segment_start) as first from edge e) e
     join ledger.posting p
-        on p.subject_id = e.subject_id and p.segment_start = e.segment_start and p.from_account = 1 and p.to_account = 2
-        and p.batch_id > e.after_batch and p.batch_id <= %(through)s and p.segment_end > e.first
-    join ledger.batch b on b.batch_id = p.batch_id and b.kind = 'capture'
+        on p.subject_id = e.subject_id and p.segment_start = e.segment_start and p.from_account in (1, 3) and p.to_account = 2
+        and p.batch_id > e.after_batch and p.batch_id <= %(through)s and p.segment_end > e.first and p.events > 0
+    join ledger.batch b on b.batch_id = p.batch_id and b.kind in ('capture', 'split', 'settlement')
+    where not exists (
+        select from ledger.division d
+        where d.subject_id = p.subject_id and d.segment_start = p.segment_start and d.segment_end = p.segment_end
+            and d.divided_batch_id = p.batch_id
+    )
     group by p.batch_id, p.subject_id, p.segment_start, p.segment_end
+),
+held as (
+    select
+        w.batch_id as whole_batch, w.segment_start as whole_start, w.segment_end as whole_end, w.subject_id,
+        w.batch_id, w.segment_start, w.segment_end, '-infinity'::timestamptz as from_time, 'infinity'::timestamptz as to_time
+    from whole w
+    union
+    select
+        h.whole_batch, h.whole_start, h.whole_end, h.subject_id, n.batch_id, n.segment_start, n.segment_end,
+        greatest(h.from_time, n.from_time), least(h.to_time, n.to_time)
+    from held h
+    cross join lateral (
+        select d.divided_batch_id as batch_id, d.segment_start, d.segment_end, h.segment_start as from_time, h.segment_end as to_time
+        from ledger.division d
+        where d.batch_id = h.batch_id and d.subject_id = h.subject_id and d.segment_start <= h.segment_start and d.segment_end > h.segment_start
+        union all
+        select q.batch_id, q.segment_start, q.segment_end, '-infinity', 'infinity'
+        from ledger.posting r
+        join ledger.intent i on i.intent_id = r.intent_id
+        join ledger.posting q
+            on q.subject_id = i.subject_id and q.segment_start = i.segment_start and q.to_account = 2 and q.events > 0
+            and q.batch_id > i.after_batch and q.batch_id <= i.through_batch
+        where r.batch_id = h.batch_id and r.subject_id = h.subject_id and r.segment_start = h.segment_start
+            and r.segment_end = h.segment_end and r.from_account = 3 and r.to_account = 2
+            and not exists (
+                select from ledger.division d
+                where d.subject_id = q.subject_id and d.segment_start = q.segment_start and d.segment_end = q.segment_end
+                    and d.divided_batch_id = q.batch_id and d.batch_id <= i.through_batch
+            )
+    ) n
 ),
 event as materialized (
     select
-        d.subject_id, w.segment_start, w.segment_end, d.event_time, d.billable_quantity,
-        coalesce((select max(x.boundary) from edge x where x.subject_id = w.subject_id and x.segment_start = w.segment_start
-            and x.boundary <= d.event_time), w.segment_start) as part_start,
-        coalesce((select min(x.boundary) from edge x where x.subject_id = w.subject_id and x.segment_start = w.segment_start
-            and x.boundary > d.event_time), w.segment_end) as part_end
-    from whole w
+        h.subject_id, h.whole_start, h.whole_end, d.event_time, d.billable_quantity,
+        coalesce((select max(x.boundary) from edge x where x.subject_id = h.subject_id and x.segment_start = h.whole_start
+            and x.boundary <= d.event_time), h.whole_start) as part_start,
+        coalesce((select min(x.boundary) from edge x where x.subject_id = h.subject_id and x.segment_start = h.whole_start
+            and x.boundary > d.event_time), h.whole_end) as part_end
+    from held h
     join derived.event_destination d
-        on d.batch_id = w.batch_id and d.subject_id = w.subject_id and d.segment_start = w.segment_start and d.segment_end = w.segment_end
-        and d.to_account = 2
+        on d.batch_id = h.batch_id and d.subject_id = h.subject_id and d.segment_start = h.segment_start and d.segment_end = h.segment_end
+        and d.to_account = 2 and d.event_time >= h.from_time and d.event_time < h.to_time
 ),
 part as (
-    select e.subject_id, e.part_start, least(e.part_end, e.segment_end) as part_end, sum(e.billable_quantity)::bigint as quantity,
+    select e.subject_id, e.part_start, least(e.part_end, e.whole_end) as part_end, sum(e.billable_quantity)::bigint as quantity,
         count(*) as events, min(e.event_time) as oldest, max(e.event_time) as newest
     from event e
-    group by e.subject_id, e.part_start, least(e.part_end, e.segment_end)
+    group by e.subject_id, e.part_start, least(e.part_end, e.whole_end)
 ),
 posted as (
     insert into ledger.posting (
@@ -392,6 +428,10 @@ posted as (
     select %(batch_id)s, w.subject_id, w.segment_start, w.segment_end, 1, 2, -w.quantity, -w.events, w.oldest, w.newest from whole w
     union all
     select %(batch_id)s, p.subject_id, p.part_start, p.part_end, 1, 2, p.quantity, p.events, p.oldest, p.newest from part p
+),
+noted as (
+    insert into ledger.division (batch_id, subject_id, segment_start, segment_end, divided_batch_id)
+    select %(batch_id)s, w.subject_id, w.segment_start, w.segment_end, w.batch_id from whole w
 ),
 gone as (
     -- The next cut finds them again, with the parts.

@@ -62,6 +62,13 @@ comment on column ops.period_check.read_at is 'When it was read.';
 comment on column ops.period_check.previous_quantity_stripe is 'What the reading before showed.';
 comment on column ops.period_check.previous_read_at is 'When that was.';
 
+comment on table ledger.division is 'Which postings to unsent a division took back, since a boundary learnt later runs through them. Its parts hold their events.';
+comment on column ledger.division.batch_id is 'Batch of the division.';
+comment on column ledger.division.subject_id is 'Customer and meter.';
+comment on column ledger.division.segment_start is 'Start of the segment of the posting that was divided.';
+comment on column ledger.division.segment_end is 'End of the segment of the posting that was divided.';
+comment on column ledger.division.divided_batch_id is 'Batch of the posting that was divided.';
+
 comment on table ops.captured_through is 'Up to which arrival all usage is captured.';
 comment on column ops.captured_through.only_row is 'Always true: there is one row at most.';
 comment on column ops.captured_through.through is 'What arrived before it is in the ledger, on every partition of the source topic.';

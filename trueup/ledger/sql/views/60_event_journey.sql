@@ -1,25 +1,36 @@
 -- The life of each event as the ledger saw it, step by step.
--- Which intents carried an event. What a reading of Stripe found missing went back to unsent and out again with a later one.
+-- Which intents carried an event. It may have been divided from its segment before one did; and what a reading of Stripe found missing
+-- went back to unsent and out again with a later one.
 create view derived.event_intent as
 select e.identity, e.source, e.id, i.intent_id, i.lane_id, i.identifier, i.quantity, i.events, i.stripe_timestamp, i.recorded_at
 from (select v.*, d.to_account from ledger.event v join derived.event_destination d on d.identity = v.identity) e
 cross join lateral (
-    with recursive chain as (
-        select i.intent_id
-        from ledger.intent i
-        where i.subject_id = e.subject_id and i.segment_start = e.segment_start
-            and i.after_batch < e.batch_id and i.through_batch >= e.batch_id
+    with recursive way as (
+        select e.segment_start, e.segment_end, e.batch_id, null::bigint as intent_id
         union
-        select i.intent_id
-        from chain c
-        join ledger.posting p
-            on p.subject_id = e.subject_id and p.segment_start = e.segment_start
-            and p.intent_id = c.intent_id and p.from_account = 3 and p.to_account = 2
-        join ledger.intent i
-            on i.subject_id = p.subject_id and i.segment_start = p.segment_start
-            and i.after_batch < p.batch_id and i.through_batch >= p.batch_id
+        select n.segment_start, n.segment_end, n.batch_id, n.intent_id
+        from way w
+        left join ledger.division d
+            on w.intent_id is null and d.subject_id = e.subject_id and d.segment_start = w.segment_start and d.segment_end = w.segment_end
+            and d.divided_batch_id = w.batch_id
+        cross join lateral (
+            select q.segment_start, q.segment_end, q.batch_id, null::bigint as intent_id
+            from ledger.posting q
+            where q.batch_id = d.batch_id and q.subject_id = e.subject_id and q.to_account = 2 and q.events > 0
+                and q.segment_start <= e.event_time and q.segment_end > e.event_time
+            union all
+            select i.segment_start, i.segment_end, i.batch_id, i.intent_id
+            from ledger.intent i
+            where w.intent_id is null and d.batch_id is null and i.subject_id = e.subject_id and i.segment_start = w.segment_start
+                and i.after_batch < w.batch_id and i.through_batch >= w.batch_id
+            union all
+            select p.segment_start, p.segment_end, p.batch_id, null
+            from ledger.posting p
+            where p.subject_id = e.subject_id and p.segment_start = w.segment_start and p.intent_id = w.intent_id
+                and p.from_account = 3 and p.to_account = 2
+        ) n
     )
-    select c.intent_id from chain c
+    select w.intent_id from way w where w.intent_id is not null
 ) k
 join ledger.intent i on i.intent_id = k.intent_id
 where e.to_account = 2;
