@@ -108,3 +108,11 @@ class CustomerEvent:
     reason: str | None
     corrects: str | None
     dimensions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events, and after which batch and offset the listing goes on; None at its end."""
+
+    events: tuple[CustomerEvent, ...]
+    goes_on_after: tuple[int, int] | None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response, get, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from services.usage_view.app import openapi
+from services.usage_view.app import openapi, page
+from services.usage_view.app.events import EventsDoor
+from services.usage_view.app.links import LinksDoor
+from services.usage_view.app.page import PageDoor
 from services.usage_view.app.usage import UsageDoor
 from trueup.contracts.errors import Transient
 from trueup.contracts.problems import Refused
@@ -24,7 +28,17 @@ OPEN_DOORS = ("pages",)
 """Nobody needs a key to knock there."""
 
 
-def application(usage: UsageDoor, ready: Callable[[], Health]) -> Litestar:
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """One of each."""
+
+    usage: UsageDoor
+    events: EventsDoor
+    links: LinksDoor
+    page: PageDoor
+
+
+def application(doors: Doors, ready: Callable[[], Health]) -> Litestar:
     """The doors as one application. Nothing is parsed before the key is known and the size is."""
 
     @get("/v1/customers/{address:path}")
@@ -32,8 +46,21 @@ def application(usage: UsageDoor, ready: Callable[[], Health]) -> Litestar:
         # A customer's id may hold a slash, so the door itself looks at the path.
         parts = segments(request.scope, CUSTOMERS)
         if len(parts) == 2 and parts[1] == "usage":
-            return await usage.get(request, parts[0])
+            return await doors.usage.get(request, parts[0])
+        if len(parts) == 2 and parts[1] == "events":
+            return await doors.events.get(request, parts[0])
         raise Refused(NO_SUCH_PATH)
+
+    @post("/v1/customer-links", status_code=201)
+    async def post_link(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await doors.links.post(request)
+
+    @get("/customers/{address:path}")
+    async def get_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        parts = segments(request.scope, page.PATH)
+        if len(parts) != 1:
+            raise Refused(NO_SUCH_PATH)
+        return await doors.page.get(request, parts[0])
 
     handlers: dict[type[Exception], Callable[..., Response[bytes]]] = {
         Refused: answers.refused,
@@ -42,7 +69,7 @@ def application(usage: UsageDoor, ready: Callable[[], Health]) -> Litestar:
         Exception: answers.unforeseen,
     }
     return Litestar(
-        [get_customer, *_described_and_probed(ready)],
+        [get_customer, post_link, get_page, *_described_and_probed(ready)],
         exception_handlers=cast(Any, handlers),
         # The document is written by hand: the doors read their requests themselves, so nothing could be derived from their signatures.
         openapi_config=None,

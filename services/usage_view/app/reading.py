@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.usage_view.config import Settings
@@ -17,6 +18,9 @@ from trueup.ledger.store.session import Connection
 from trueup.runtime.clock import Clock
 from trueup.runtime.metrics import Registry
 
+Parts = Sequence[tuple[str, str | None, int]]
+"""What each value of a dimension used: meter, value, quantity."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -24,6 +28,7 @@ class Reading:
 
     bill: Bill
     periods: tuple[BillingPeriod, ...]
+    parts: Parts
     data_through_ms: int | None
 
 
@@ -31,6 +36,7 @@ class Reading:
 class _Read:
     bill: Bill
     periods: tuple[BillingPeriod, ...]
+    parts: Parts
     progress: tuple[Progress, ...]
 
 
@@ -44,29 +50,37 @@ class Bills:
         self._clock = clock
         self._registry = registry
 
-    async def read(self, customer: str, wish: str | int) -> Reading:
-        """Read the bill of a period; Refused when there is no such customer or period."""
+    async def read(self, customer: str, wish: str | int, by: str | None = None) -> Reading:
+        """Read the bill of a period, divided by a dimension if one is named; Refused when there is no such customer or period."""
         # Asked before the ledger is read: what was captured up to these ends is all that had arrived by then.
         mark = await self._ends.mark()
         now_ms = self._clock.now_ms()
-        read = await self._ledger.run(lambda connection: self._read(connection, customer, wish, now_ms))
+        read = await self._ledger.run(lambda connection: self._read(connection, customer, wish, by, now_ms))
         through_ms = data_through_ms(read.progress, mark)
         if through_ms is not None:
             self._registry.set(DATA_THROUGH, through_ms / 1_000)
         if read.bill.disagreeing:
             self._registry.increase(DISAGREEING)
-        return Reading(read.bill, read.periods, through_ms)
+        return Reading(read.bill, read.periods, read.parts, through_ms)
 
     async def require(self, customer: str) -> None:
         """Refuse a customer that nobody knows."""
         await self._ledger.run(lambda connection: known_customer(connection, customer))
 
-    def _read(self, connection: Connection, customer: str, wish: str | int, now_ms: int) -> _Read:
+    def _read(self, connection: Connection, customer: str, wish: str | int, by: str | None, now_ms: int) -> _Read:
         with customer_usage.one_picture(connection):
             who, period, periods = period_of(connection, customer, wish, now_ms)
             facts = customer_usage.facts(connection, who, period.items, bounds_of(period))
+            parts = () if by is None else _parts(connection, customer, period, by)
             progress = customer_usage.progress(connection, self._partitions)
-        return _Read(make_bill(customer, period, facts), periods, progress)
+        return _Read(make_bill(customer, period, facts), periods, parts, progress)
+
+
+def _parts(connection: Connection, customer: str, period: BillingPeriod, dimension: str) -> Parts:
+    found = customer_usage.by_dimension(connection, customer, (period.start_ms, period.end_ms), dimension)
+    if found is None:
+        raise Refused(Problem(422, "too-many-events", "This period has too many events to divide", "export them by /events"))
+    return found
 
 
 def known_customer(connection: Connection, customer: str) -> Known:

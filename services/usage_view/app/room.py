@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from services.usage_view.adapters.ends import BrokerEnds
 from services.usage_view.adapters.keys import key_ring
-from services.usage_view.app.doors import DOORS, OPEN_DOORS, application
+from services.usage_view.app.doors import DOORS, OPEN_DOORS, Doors, application
+from services.usage_view.app.events import EventsDoor
+from services.usage_view.app.links import LinksDoor
+from services.usage_view.app.page import PageDoor
 from services.usage_view.app.reading import Bills
 from services.usage_view.app.usage import UsageDoor
 from services.usage_view.config import Settings
@@ -32,9 +35,13 @@ class UsageView:
         self._ends = BrokerEnds(settings, clock, registry)
         access = Access(self._keys, settings.usage_requests_of_key)
         bills = Bills(settings, self._ledger, self._ends, clock, registry)
-        doors = application(UsageDoor(access, bills), self.ready)
-        self._gate = Gate(doors, registry, settings.usage_requests, DOORS, OPEN_DOORS)
+        self._links = LinksDoor(settings, secrets[0], access, bills, clock, registry)
+        page = PageDoor(secrets, bills, clock, registry)
+        doors = Doors(UsageDoor(access, bills), EventsDoor(access, self._ledger, clock), self._links, page)
+        self._gate = Gate(application(doors, self.ready), registry, settings.usage_requests, DOORS, OPEN_DOORS)
         self._serving = Serving(self._gate, settings.http_host, settings.usage_port, settings.usage_header_seconds)
+        # Without an address of their own, links name where this very process listens.
+        self._links.base_url = self._links.base_url or f"http://{settings.http_host}:{self._serving.port}"
         self._probes = RoomServer(settings.http_port, registry, self.live, self.ready, self.activity, host=settings.http_host)
         self._log = log.get("usage-view")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from services.usage_view.app.reading import Parts
 from services.usage_view.core.bill import Bill, BillLine, MeterUsage
 from trueup.contracts.quantities import to_decimal_text
 from trueup.runtime.clock import rfc3339
@@ -22,9 +23,9 @@ def quantity_text(quantity: Decimal, scale: int) -> str:
     return f"{whole}.{places.ljust(scale, '0')}" if places or scale else whole
 
 
-def bill_in_json(bill: Bill, data_through_ms: int | None) -> dict[str, Any]:
-    """Give the object of contract §4 and what we add to it."""
-    return {
+def bill_in_json(bill: Bill, data_through_ms: int | None, by: str | None = None, parts: Parts = ()) -> dict[str, Any]:
+    """Give the object of contract §4 and what we add to it; `by` adds to each meter what each value of that dimension used."""
+    told: dict[str, Any] = {
         "customer": bill.customer,
         "period": {"start": rfc3339(bill.start_ms), "end": rfc3339(bill.end_ms)},
         "data_through": None if data_through_ms is None else rfc3339(data_through_ms),
@@ -35,6 +36,12 @@ def bill_in_json(bill: Bill, data_through_ms: int | None) -> dict[str, Any]:
         "invoices": list(bill.invoices),
         "invoices_disagreeing": list(bill.disagreeing),
     }
+    if by is not None:
+        told["by"] = by
+        for meter, shown in zip(bill.meters, told["meters"], strict=True):
+            own = [(value, quantity) for name, value, quantity in parts if name == meter.meter]
+            shown["by"] = [{"value": value, "quantity": to_decimal_text(quantity, meter.scale)} for value, quantity in own]
+    return told
 
 
 def _meter(meter: MeterUsage) -> dict[str, Any]:

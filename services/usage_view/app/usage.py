@@ -33,6 +33,9 @@ class UsageDoor:
     async def get(self, request: AnyRequest, customer: str) -> Response[bytes]:
         """Tell a customer's bill of a period."""
         async with self._access.admit(heads(request.scope["headers"]), READ):
-            asked = parameters(request.scope["query_string"], ("period",))
-            found = await self._bills.read(customer, wish_of(asked.get("period", CURRENT)))
-        return in_json(200, bill_in_json(found.bill, found.data_through_ms))
+            asked = parameters(request.scope["query_string"], ("period", "by"))
+            by = asked.get("by")
+            if by == "":
+                raise refused("by is the name of a dimension")
+            found = await self._bills.read(customer, wish_of(asked.get("period", CURRENT)), by)
+        return in_json(200, bill_in_json(found.bill, found.data_through_ms, by, found.parts))

@@ -10,9 +10,14 @@ from psycopg.rows import class_row
 
 from trueup.contracts.errors import Transient
 from trueup.ledger import migrate
-from trueup.ledger.customer_usage import Facts, FinalLine, Held, ItemPeriod, Known, MeterUnit, Progress
+from trueup.ledger.customer_usage import CustomerEvent, EventPage, Facts, FinalLine, Held, ItemPeriod, Known, MeterUnit, Progress
 from trueup.ledger.store import queries
 from trueup.ledger.store.instants import instant
+
+# Events are found by the batch that brought them: reading one costs what a batch holds, so that a page reads so many and no more.
+MOST_BATCHES = 50
+MOST_EVENTS_DIVIDED, MOST_BATCHES_DIVIDED = 500_000, 5_000
+_LAST_OFFSET = 2**63 - 1
 
 
 def require_current(connection: psycopg.Connection) -> None:
@@ -67,6 +72,41 @@ def units(connection: psycopg.Connection) -> dict[str, MeterUnit]:
 def progress(connection: psycopg.Connection, partitions: int) -> tuple[Progress, ...]:
     """How far each partition of the source topic is in the ledger."""
     return tuple(Progress(*row) for row in connection.execute(_sql("progress"), {"partitions": partitions}))
+
+
+def events(
+    connection: psycopg.Connection, customer: str, meter: str | None, bounds_ms: tuple[int, int], after: tuple[int, int], limit: int
+) -> EventPage:
+    """List a customer's events behind a place. A page may be short of its limit and still not be the last."""
+    given = {
+        "customer": customer,
+        "meter": meter,
+        "start": instant(bounds_ms[0]),
+        "end": instant(bounds_ms[1]),
+        "after_batch": after[0],
+        "after_offset": after[1],
+    }
+    batches = [row[0] for row in connection.execute(_sql("batches"), given | {"most": MOST_BATCHES})]
+    with connection.cursor(row_factory=class_row(CustomerEvent)) as cursor:
+        found = cursor.execute(_sql("events"), given | {"batches": batches, "limit": limit + 1}).fetchall()
+    if len(found) > limit:
+        last = found[limit - 1]
+        return EventPage(tuple(found[:limit]), (last.batch_id, last.source_offset))
+    more = len(batches) == MOST_BATCHES
+    return EventPage(tuple(found), (batches[-1], _LAST_OFFSET) if more else None)
+
+
+def by_dimension(
+    connection: psycopg.Connection, customer: str, bounds_ms: tuple[int, int], dimension: str
+) -> list[tuple[str, str | None, int]] | None:
+    """Divide what was counted by a dimension: meter, value, quantity. None when that would be too much reading."""
+    given = {"customer": customer, "start": instant(bounds_ms[0]), "end": instant(bounds_ms[1])}
+    row = connection.execute(_sql("events_to_read"), given).fetchone()
+    if row is None or row[0] > MOST_EVENTS_DIVIDED or row[1] > MOST_BATCHES_DIVIDED:
+        return None
+    return [
+        (meter, value, quantity) for meter, value, quantity in connection.execute(_sql("by_dimension"), given | {"dimension": dimension})
+    ]
 
 
 def _sql(name: str) -> bytes:

@@ -72,3 +72,51 @@ left join lateral (
     limit 1
 ) s on true
 order by n.partition;
+
+-- name: batches
+-- The next batches that brought usage of the customer's period. A posting's window begins at most an hour before its newest event.
+select distinct b.batch_id
+from derived.customer_batch b
+where b.customer = %(customer)s and (%(meter)s::text is null or b.meter = %(meter)s) and b.batch_id >= %(after_batch)s
+    and b.segment_start >= %(start)s::timestamptz - interval '1 hour' and b.segment_start < %(end)s::timestamptz
+order by b.batch_id
+limit %(most)s;
+
+-- name: events
+-- Events of these batches, in the order in which the ledger got them: a place in it never moves.
+select
+    e.batch_id, e.source_offset, e.source, e.id, e.meter, floor(extract(epoch from e.event_time) * 1000)::bigint as event_time_ms,
+    floor(extract(epoch from e.arrival) * 1000)::bigint as arrival_ms, e.quantity, e.billable_quantity, e.to_account <> 8 as counted, e.late,
+    e.reason, e.corrects, coalesce(e.dimensions, '{}'::jsonb) as dimensions
+from derived.customer_event e
+where e.batch_id = any (%(batches)s)
+    and e.subject_id in (
+        select s.subject_id
+        from derived.customer_subject s
+        where s.customer = %(customer)s and (%(meter)s::text is null or s.meter = %(meter)s)
+    )
+    and e.event_time >= %(start)s and e.event_time < %(end)s
+    and (e.batch_id, e.source_offset) > (%(after_batch)s, %(after_offset)s)
+order by e.batch_id, e.source_offset
+limit %(limit)s;
+
+-- name: events_to_read
+-- How much reading a division by dimension would be.
+select coalesce(sum(b.events), 0)::bigint, count(distinct b.batch_id)
+from derived.customer_batch b
+where b.customer = %(customer)s and b.segment_start >= %(start)s::timestamptz - interval '1 hour' and b.segment_start < %(end)s::timestamptz;
+
+-- name: by_dimension
+-- What each value of a dimension used, of what was counted; null where an event does not say.
+select e.meter, e.dimensions ->> %(dimension)s as value, sum(e.billable_quantity)::bigint
+from derived.customer_event e
+where e.batch_id in (
+        select b.batch_id
+        from derived.customer_batch b
+        where b.customer = %(customer)s
+            and b.segment_start >= %(start)s::timestamptz - interval '1 hour' and b.segment_start < %(end)s::timestamptz
+    )
+    and e.subject_id in (select s.subject_id from derived.customer_subject s where s.customer = %(customer)s)
+    and e.event_time >= %(start)s and e.event_time < %(end)s and e.to_account = 2
+group by 1, 2
+order by 1, 3 desc, 2;
