@@ -33,7 +33,7 @@ BEGAN = datetime(2023, 2, 27, tzinfo=UTC)
 ENDS = datetime(2023, 2, 28, 10, 17, 42, tzinfo=UTC)
 # A subscription that began on a day that February does not have bills on its last one.
 SINCE = {days: ENDS - timedelta(days=days) for days in (28, 29, 30, 31)}
-NOTIFICATIONS = {
+NOTIFICATIONS: dict[int, dict[str, object]] = {
     28: {"kind": "lose"},
     29: {"kind": "delay", "seconds": 86_400},
     30: {"kind": "drop", "count": 4},
