@@ -13,9 +13,10 @@ from services.reconciler.app.invoices import Invoices
 from tests.conftest import Database
 from tests.makers.capture_batches import make_announced, make_event, make_forwarded
 from tests.makers.invoices_given import PERIOD_END_MS, GivenInvoices, make_invoice, make_line, make_price
-from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, true_ledger
+from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, hours, true_ledger
 from tests.makers.usage_story import LATER_MS, told_story
-from trueup.ledger.store import invoices
+from trueup.ledger.store import invoices, journey, reconciliation
+from trueup.ledger.store.instants import instant
 from trueup.ledger.store.session import Session
 
 TOKENS = make_price("price_tokens", "tokens", unit_amount_decimal="0.5")
@@ -109,6 +110,29 @@ def test_usage_acknowledged_after_the_invoice_was_posted_is_missed(told: TrueLed
     assert _accounts(told) == {"invoiced": 109, "missed_invoice": 6, "in_review": 40}
     assert told.rows("select quantity_missed, amount_missed_minor from ledger.invoice_posting order by 1") == [(0, 0), (6, 3)]
     assert _check(told, "lines_equal_ledger") == (1, 0, 0)
+    # What Stripe was told when the invoice was final agrees with its summary and is on no invoice: the hour says so, no other does.
+    told.read("tokens", hours((0, 9), (1, 106)), PERIOD_END_MS + 30 * HOUR_MS)
+    explained = [(row.hour_start, row.difference, row.explanation) for row in reconciliation.rows(told.writer) if row.meter == "tokens"]
+    assert explained[1:] == [(instant(NOON_MS), 0, "agrees"), (instant(NOON_MS + HOUR_MS), 0, "late_after_close")]
+    assert _check(told, "hours_equal_summaries")[1] == 0
+
+
+def test_the_journey_ends_at_the_line_of_the_invoice(told: TrueLedger):
+    """Its intent is billed as a whole: the event shares its lines, and what they leave out."""
+    _billed(told, make_line(TOKENS, "100", 50, line_id="il_1"))
+    steps = {event: journey.explain(told.writer, "inference", event)[-1] for event in ("e1", "e4")}
+    assert [(step.step, step.detail) for step in steps.values()] == [
+        ("invoiced", "invoice in_1 (A-1), line il_1; of intent 2 9 billed"),
+        ("invoiced", "invoice in_1 (A-1), line il_1; of intent 3 91 billed; 9 missed"),
+    ]
+
+
+def test_the_journey_of_what_no_invoice_bills_says_so(told: TrueLedger):
+    room = _billed(told, make_line(TOKENS, "109", 55))
+    _use_later(told, 6)
+    room.post()
+    step = journey.explain(told.writer, "inference", "e9")[-1]
+    assert (step.step, step.detail) == ("missed_invoice", "invoice in_1 (A-1), line il_si_tokens_109; of intent 4 0 billed; 6 missed")
 
 
 def test_a_negative_total_is_billed_as_nothing(ledger: TrueLedger):

@@ -300,6 +300,14 @@ def test_usage_that_arrives_for_an_invoiced_period_is_a_case(ledger: TrueLedger)
     assert queue == [("late", 3, instant(start_ms), deadline, 1), ("past_deadline", 5, instant(start_ms), deadline, 1)]
     (posted,) = ledger.rows("select detail from finance.event_journey where event_id = 'on-time' and step = 'posted'")
     assert str(posted[0]).startswith("usage to in_review (past_deadline)")
+    # Once something of the meter was sent, the comparison tells the hours of the closed period apart from those that agree.
+    assert ledger.cut(NOON_MS + 30 * MINUTE_MS) == 1
+    explained = ledger.rows("select hour_start, quantity_ledger, explanation from finance.stripe_reconciliation order by 1")
+    assert explained == [
+        (instant(end_ms - DAY_MS), 3, "late_after_close"),
+        (instant(end_ms - HOUR_MS), 5, "late_after_close"),
+        (instant(end_ms), 9, "not_settled"),
+    ]
 
 
 def test_what_expired_before_its_call_is_a_case_of_its_sources(ledger: TrueLedger) -> None:

@@ -162,7 +162,8 @@ select
 from summed h
 full join ops.stripe_summary s on s.lane_id = h.lane_id and s.hour_start = h.hour_start;
 
--- Why Stripe's figure differs from what it acknowledged: one cause from the closed list. `late_after_close` needs invoices to exist.
+-- Why Stripe's figure differs from what it acknowledged: one cause from the closed list. What came after its
+-- period was closed is no difference: the finance view tells it apart from what agrees.
 create view derived.lane_hour_explained as
 with beside as (
     select

@@ -30,6 +30,26 @@ with used as (
     from derived.lane_hour_explained h
     join derived.lane l on l.lane_id = h.lane_id
     group by l.customer, l.meter, h.hour_start
+), closing as materialized (
+    select q.customer, q.meter, q.period_start, q.period_end, q.deadline from derived.period_subject q
+), late_hour as (
+    -- Usage that came when its period was closed: given to a person as it was captured or as it should have been sent, or received by
+    -- Stripe when the invoice was final, and so on none.
+    select s.customer, s.meter, date_trunc('hour', p.segment_start, 'UTC') as hour_start
+    from ledger.posting p
+    join ledger.batch b on b.batch_id = p.batch_id
+    join derived.subject s on s.subject_id = p.subject_id
+    join closing q on q.customer = s.customer and q.meter = s.meter and q.period_start <= p.segment_start and q.period_end > p.segment_start
+    where p.to_account = 8 and p.from_account in (1, 3) and b.recorded_at >= q.deadline
+    union
+    select s.customer, s.meter, date_trunc('hour', i.stripe_timestamp, 'UTC')
+    from ledger.invoice_allocation a
+    join ledger.invoice_posting v on v.invoice_posting_id = a.invoice_posting_id
+    left join ledger.invoice_snapshot n on n.snapshot_id = v.snapshot_id
+    join ledger.intent i on i.intent_id = a.intent_id
+    join ledger.outcome o on o.intent_id = i.intent_id and o.final
+    join derived.subject s on s.subject_id = i.subject_id
+    where a.quantity_missed <> 0 and o.recorded_at >= coalesce(n.finalized_at, v.period_end)
 ), lanes as (
     select distinct l.customer, l.meter from derived.lane l
 )
@@ -42,7 +62,10 @@ select
     ops.in_unit(coalesce(s.in_flight, 0), coalesce(m.scale, 0)) as quantity_in_flight,
     ops.in_unit(s.stripe, coalesce(m.scale, 0)) as quantity_stripe,
     ops.in_unit(s.stripe - s.acknowledged, coalesce(m.scale, 0)) as difference,
-    coalesce(s.explanation, 'not_settled') as explanation,
+    case
+        when e.hour_start is not null and coalesce(s.explanation, 'agrees') = 'agrees' then 'late_after_close'
+        else coalesce(s.explanation, 'not_settled')
+    end as explanation,
     s.read_at,
     coalesce(s.settled, false) as settled,
     s.stripe - s.acknowledged as difference_smallest,
@@ -51,7 +74,10 @@ from lane_hour s
 full join (
     select h.* from ledger_hour h join lanes n on n.customer = h.customer and n.meter = h.meter
 ) u on u.customer = s.customer and u.meter = s.meter and u.hour_start = s.hour_start
-left join derived.meter m on m.meter = coalesce(s.meter, u.meter);
+left join derived.meter m on m.meter = coalesce(s.meter, u.meter)
+left join late_hour e
+    on e.customer = coalesce(s.customer, u.customer) and e.meter = coalesce(s.meter, u.meter)
+    and e.hour_start = coalesce(s.hour_start, u.hour_start);
 
 comment on view finance.stripe_reconciliation is 'Per customer, meter and hour: what the ledger holds and what Stripe''s meter summaries say, with one explanation of every difference. Summaries are what Stripe received, not what it billed.';
 comment on column finance.stripe_reconciliation.customer_id is 'Our id of the customer.';

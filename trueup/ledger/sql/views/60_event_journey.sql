@@ -108,6 +108,26 @@ join lateral (
     where s.lane_id = c.lane_id and s.hour_start = date_trunc('hour', c.stripe_timestamp, 'UTC')
 ) h on true
 union all
+-- One row for each time its intent was divided into billed and missed; an intent is billed as a whole, its events have no lines of their own.
+select
+    c.identity, c.source, c.id, 90, case when a.quantity_missed = 0 or a.quantity_invoiced <> 0 then 'invoiced' else 'missed_invoice' end, p.recorded_at,
+    concat_ws('; ',
+        case when p.snapshot_id is null then 'no invoice came: ' || p.invoice_id
+            else format('invoice %s%s, line %s', p.invoice_id, ' (' || n.number || ')', coalesce(l.line_ids, 'none')) end,
+        format('of intent %s %s billed', c.intent_id, ops.in_unit(a.quantity_invoiced, h.scale)),
+        case when a.quantity_missed <> 0 then format('%s missed', ops.in_unit(a.quantity_missed, h.scale)) end)
+from derived.event_intent c
+join ledger.invoice_allocation a on a.intent_id = c.intent_id
+join ledger.invoice_posting p on p.invoice_posting_id = a.invoice_posting_id
+join ledger.intent i on i.intent_id = c.intent_id
+join derived.subject h on h.subject_id = i.subject_id
+left join ledger.invoice_snapshot n on n.snapshot_id = p.snapshot_id
+left join lateral (
+    select string_agg(x.line_id, ', ' order by x.position) as line_ids
+    from ledger.invoice_line x
+    where x.snapshot_id = p.snapshot_id and x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start
+) l on true
+union all
 select
     d.identity, e.source, e.id, 25, 'duplicate', d.arrival,
     format('partition %s, offset %s: the same event again; recorded in batch %s, counted once', d.source_partition, d.source_offset, d.batch_id)
@@ -133,7 +153,7 @@ from derived.event_journey j;
 comment on view finance.event_journey is 'The life of every event as the ledger recorded it, one row per step. Order by at, place. Deliveries that the dedupe room dropped as duplicates stand in their batch''s counts, not here.';
 comment on column finance.event_journey.source is 'Source of the event.';
 comment on column finance.event_journey.event_id is 'Id of the event within its source.';
-comment on column finance.event_journey.step is 'arrived, refused, decided, duplicate, conflict, captured, posted, cut, attempted, answered or summarized.';
+comment on column finance.event_journey.step is 'arrived, refused, decided, duplicate, conflict, captured, posted, cut, attempted, answered, summarized, invoiced or missed_invoice.';
 comment on column finance.event_journey.at is 'When the step happened; of duplicate, conflict and refused, when that delivery arrived.';
 comment on column finance.event_journey.detail is 'What happened, in words.';
 comment on column finance.event_journey.place is 'Order of steps that happened at the same time.';

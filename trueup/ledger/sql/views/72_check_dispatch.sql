@@ -175,7 +175,7 @@ with hour as (
         h.*,
         h.touched_at as changed_at,
         coalesce((select r.read_age_seconds from ops.reconciliation r), 172800) * interval '1 second' as read_age,
-        h.explanation in ('rejected', 'late_after_close', 'foreign_event', 'sent_twice', 'window_edge', 'unexplained') or not h.exact as wrong
+        h.explanation in ('rejected', 'foreign_event', 'sent_twice', 'window_edge', 'unexplained') or not h.exact as wrong
     from derived.lane_hour_explained h
     where h.attempts > 0 or coalesce(h.stripe, 0) <> 0 or h.acknowledged <> 0
 ), judged_hour as (
