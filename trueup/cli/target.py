@@ -22,6 +22,10 @@ STATE_FILE = "street.json"
 NAMING_VARIABLES = ("TRUEUP_CONFIG", "TRUEUP_KAFKA_BOOTSTRAP", "TRUEUP_POSTGRES_DSN", "TRUEUP_POSTGRES_DSN_FILE")
 
 
+class NothingNamed(UsageFault):
+    """No deployment runs here and none is named."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A deployment: its addresses, and where its rooms answer if that is known."""
@@ -47,7 +51,7 @@ def find_target() -> Target:
         return Target(quiet(environment_settings()))
     state = data_dir() / STATE_FILE
     if not state.is_file():
-        raise UsageFault("no street runs here and no TRUEUP_* variable names a deployment: `trueup up`, or see deploy/env.example")
+        raise NothingNamed("no street runs here and no TRUEUP_* variable names a deployment: `trueup up`, or see deploy/env.example")
     return target_of(json.loads(state.read_text(encoding="utf-8")))
 
 

@@ -14,6 +14,7 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from psycopg import errors
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
@@ -51,13 +52,34 @@ def migrate(dsn: str) -> None:
         _refuse_unguarded_tables(driver)
 
 
-def script() -> str:
-    """Everything `migrate` does to an empty database, as SQL for a DBA who runs it with psql in one transaction."""
-    output = io.StringIO()
-    with _one_run_a_process:
-        command.upgrade(_config(output), "head", sql=True)
-    parts = ["begin;", _read("standing/00_roles.sql"), _read("standing/10_begin.sql"), output.getvalue(), *_standing(), "commit;"]
+def script(stands_at: str | None = None) -> str:
+    """Everything `migrate` does to a database at this migration, or to an empty one: SQL for a DBA to run with psql, in one transaction."""
+    parts = ["begin;", _read("standing/00_roles.sql"), _read("standing/10_begin.sql")]
+    if stands_at is not None:
+        # Run somewhere else, it would leave out what is missing there.
+        parts.append(queries.load("guards")["refuse_another_migration"].decode().replace("{migration}", stands_at) + ";")
+    parts += [migrations_between(stands_at, head()), *_standing(), "commit;"]
     return "\n".join(part.rstrip() + "\n" for part in parts)
+
+
+def migrations_between(first: str | None, last: str) -> str:
+    """The migrations after `first`, or all from the beginning, up to `last` as SQL; Broken when this code does not know them."""
+    output = io.StringIO()
+    try:
+        with _one_run_a_process:
+            command.upgrade(_config(output), last if first is None else f"{first}:{last}", sql=True)
+    except CommandError as unknown:
+        raise Broken(f"this code does not know migration {first}, at which the ledger stands: {unknown}") from unknown
+    return output.getvalue()
+
+
+def standing_at(connection: psycopg.Connection) -> str | None:
+    """The migration that a database stands at; None when our schema is not there."""
+    try:
+        row = connection.execute(queries.load("guards")["stands_at"]).fetchone()
+    except (errors.UndefinedTable, errors.InvalidSchemaName):
+        return None
+    return None if row is None else str(row[0])
 
 
 def head() -> str:
@@ -71,11 +93,13 @@ def head() -> str:
 def require_current(connection: psycopg.Connection) -> None:
     """Refuse a database that is older or newer than this code: neither may be written by guesswork."""
     try:
-        row = connection.execute("select version_num from ops.alembic_version").fetchone()
-    except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege) as error:
+        found = standing_at(connection)
+    except errors.InsufficientPrivilege as error:
         raise Transient("the ledger's schema is missing: run `trueup migrate`") from error
-    if row is None or row[0] != head():
-        raise Transient(f"the ledger stands at migration {row[0] if row else 'none'}, this code at {head()}: run `trueup migrate`")
+    if found is None:
+        raise Transient("the ledger's schema is missing: run `trueup migrate`")
+    if found != head():
+        raise Transient(f"the ledger stands at migration {found}, this code at {head()}: run `trueup migrate`")
 
 
 def _create_roles(connection: psycopg.Connection) -> None:

@@ -51,6 +51,32 @@ def test_script_for_a_dba_makes_the_same_schema(empty_database: Database, databa
     assert _snapshot(empty_database.dsn) == _snapshot(database.dsn)
 
 
+@pytest.mark.parametrize("stands_at", ["0001", "0006", None])
+def test_script_for_a_dba_holds_what_is_missing(empty_database: Database, database: Database, stands_at: str | None):
+    """From any released migration on, and from the newest, of which only views, comments and grants are left to make."""
+    first = stands_at or migrate.head()
+    with psycopg.connect(empty_database.dsn, autocommit=True) as connection:
+        assert migrate.standing_at(connection) is None
+        begun = [(migrate.SQL / "standing" / name).read_text() for name in ("00_roles.sql", "10_begin.sql")]
+        connection.execute("\n".join(["begin;", *begun, migrate.migrations_between(None, first), "commit;"]).encode())
+        assert migrate.standing_at(connection) == first
+        missing = migrate.script(first)
+        assert "create table ledger.event (" not in missing
+        connection.execute(missing.encode())
+        assert migrate.standing_at(connection) == migrate.head()
+    assert _snapshot(empty_database.dsn) == _snapshot(database.dsn)
+
+
+def test_script_for_another_migration_changes_nothing(database: Database):
+    """A script that was written for an older ledger would leave the one that it meets half-made."""
+    before = _snapshot(database.dsn)
+    with psycopg.connect(database.dsn, autocommit=True) as connection, pytest.raises(errors.RaiseException, match="at migration 0001"):
+        connection.execute(migrate.script("0001").encode())
+    assert _snapshot(database.dsn) == before
+    with pytest.raises(Broken, match="9999"):
+        migrate.script("9999")
+
+
 def test_many_databases_of_a_new_cluster_migrate_at_once(tmp_path):
     """Roles belong to the cluster: databases that create them at the same moment meet there, and none fails."""
     server = Postgres(tmp_path, print)

@@ -75,6 +75,23 @@ def test_a_wrong_call_is_told_in_one_sentence_and_ends_with_2(arguments: list[st
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize("dsn", [None, "postgresql://nobody@127.0.0.1:1/nothing"])
+def test_the_script_for_a_dba_is_whole_where_no_database_answers(
+    dsn: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The script alone is on stdout; why it is whole is said beside it."""
+    if dsn is not None:
+        monkeypatch.setenv("TRUEUP_POSTGRES_DSN", dsn)
+    assert run(["migrate", "--sql"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("begin;")
+    assert said.out.endswith("commit;\n")
+    assert "create table ledger.event (" in said.out
+    assert "empty database" in said.err
+    assert run(["migrate", "--sql", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stands_at"] is None
+
+
 def test_status_without_a_street_answers_no(capsys: pytest.CaptureFixture[str]) -> None:
     """It ran, and the answer is no: exit code 1, and JSON that a script can read."""
     assert run(["status", "--json"]) == 1

@@ -24,3 +24,16 @@ where n.nspname in ('ledger', 'ops', 'finance') and c.relkind in ('r', 'p', 'v')
   and pg_catalog.col_description(c.oid, a.attnum) is null
   and (a.attnum > 0 or pg_catalog.obj_description(c.oid, 'pg_class') is null)
 order by 1;
+
+-- name: stands_at
+-- The newest migration that was run here.
+select v.version_num from ops.alembic_version v;
+
+-- name: refuse_another_migration
+-- The first lines of a script that was written for a database at one migration.
+do $$
+begin
+    if (select v.version_num from ops.alembic_version v) is distinct from '{migration}' then
+        raise exception 'this script is for a ledger at migration {migration}; write another one with trueup migrate --sql';
+    end if;
+end $$;
