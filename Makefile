@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help env demo trace test check format dashboards up down status lock clean
+.PHONY: help env demo trace test check format bench dashboards up down status lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,11 @@ check: $(READY) ## format, lint, types, import contracts, SQL, the house's own r
 format: $(READY) ## lays out Python as `make check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+BENCHMARKS := codec dedupe capture
+bench: $(READY) ## the benchmarks, each with the count check of its own run; the report is build/bench.md
+	@mkdir -p build && : > build/bench.md
+	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.bench_$$name | tee -a build/bench.md; echo | tee -a build/bench.md; done
 
 dashboards: $(READY) ## writes the Grafana dashboard anew from deploy/grafana/generate.py
 	$(BIN)/python deploy/grafana/generate.py
