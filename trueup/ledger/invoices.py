@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -146,6 +146,30 @@ class MarginalPrice:
     stripe_event_name: str
     currency: str
     unit_amount_decimal: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodMonth:
+    """What was recorded in a month of a subscription item's period, in the meter's smallest unit."""
+
+    subscription_item_id: str
+    period_start: datetime
+    month: date
+    meter: str
+    currency: str
+    price_id: str
+    scale: int
+    used: int
+    taken_back: int  # negative
+
+
+@dataclass(frozen=True, slots=True)
+class MonthWorth:
+    """What that is worth, in minor units."""
+
+    of: PeriodMonth
+    used_minor: int
+    taken_back_minor: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from services.reconciler.app.reading import Outcome
 from services.reconciler.core.invoices import invoices_due_ms
-from services.reconciler.core.mirror import divided, expectations, with_mirror
+from services.reconciler.core.mirror import divided, expectations, with_mirror, worths
 from services.reconciler.metrics import READS
 from services.reconciler.ports import InvoiceReads
 from trueup.contracts.errors import Transient
@@ -33,6 +33,7 @@ class Invoices:
         self._registry = registry
         self._prices: dict[str, tuple[PriceReading, int]] = {}
         self._log = log.get("invoices")
+        self._valued_ms = 0
         self.work = 0
 
     def next_due_ms(self, session: Session | None = None) -> int | None:
@@ -45,7 +46,9 @@ class Invoices:
         known = self._session.run(invoices.customers)
         due = [customer for customer in known if invoices_due_ms(customer, self._sweep_ms) <= now_ms]
         outcome = self.read(due)
-        self.post()
+        if self.post() or now_ms - self._valued_ms >= self._sweep_ms:
+            self.value()
+            self._valued_ms = now_ms
         return outcome
 
     def read(self, customers: Sequence[CustomerInvoices]) -> Outcome:
@@ -66,6 +69,14 @@ class Invoices:
     def post(self) -> int:
         """Post what finalized invoices billed; says how many items moved something."""
         return sum(self._post(item) for item in self._session.run(invoice_postings.to_post))
+
+    def value(self) -> None:
+        """Work out what each month of every period is worth: after invoices and once a sweep, since it reads all usage."""
+        months = self._session.run(invoices.period_months)
+        if months:
+            prices = self._session.run(lambda connection: invoices.prices(connection, sorted({month.price_id for month in months})))
+            found = worths(months, prices)
+            self._session.run(lambda connection: invoices.store_worths(connection, found))
 
     def _post(self, item: BilledItem) -> bool:
         def work(connection: Connection) -> bool:

@@ -9,7 +9,18 @@ from decimal import Decimal
 
 from services.reconciler.core.invoices import divide, expected, mirrored, to_smallest, total_of, unit_at_the_margin
 from trueup.contracts.pricing import Price, PriceError, amount_of_smallest, parse_price
-from trueup.ledger.invoices import Allocation, BilledItem, ExpectedLine, HeldLine, Holding, LineReading, MarginalPrice, PriceReading
+from trueup.ledger.invoices import (
+    Allocation,
+    BilledItem,
+    ExpectedLine,
+    HeldLine,
+    Holding,
+    LineReading,
+    MarginalPrice,
+    MonthWorth,
+    PeriodMonth,
+    PriceReading,
+)
 
 
 def with_mirror(lines: Sequence[LineReading], prices: Mapping[str, PriceReading]) -> tuple[LineReading, ...]:
@@ -80,6 +91,25 @@ def expectations(
             unit_amount_decimal=None if price is None else unit_at_the_margin(price, reached),
         )
     return tuple(lines), tuple(margins.values())
+
+
+def worths(months: Sequence[PeriodMonth], prices: Mapping[str, PriceReading]) -> tuple[MonthWorth, ...]:
+    """Value each period's months one after the other: each is worth what the price makes of the period with it, less that before it.
+
+    Nothing comes before a period's first month, so that flat fees are in there. A price that is not understood values nothing.
+    """
+    found: list[MonthWorth] = []
+    reached: dict[tuple[str, object], tuple[int, int]] = {}
+    for month in months:
+        price, _why = understood(prices.get(month.price_id), month.currency)
+        if price is None:
+            continue
+        quantity, before = reached.get((month.subscription_item_id, month.period_start), (0, 0))
+        used = amount_of_smallest(price, quantity + month.used, month.scale).amount_minor
+        total = amount_of_smallest(price, quantity + month.used + month.taken_back, month.scale).amount_minor
+        found.append(MonthWorth(month, used - before, total - used))
+        reached[month.subscription_item_id, month.period_start] = (quantity + month.used + month.taken_back, total)
+    return tuple(found)
 
 
 def divided(item: BilledItem, holdings: Sequence[Holding], prices: Mapping[str, PriceReading]) -> tuple[int, tuple[Allocation, ...]]:

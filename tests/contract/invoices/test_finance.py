@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from psycopg.rows import dict_row
 
 from services.reconciler.app.invoices import Invoices
 from tests.conftest import Database
+from tests.makers.capture_batches import make_announced, make_event, make_forwarded
 from tests.makers.invoices_given import FINALIZED_MS, PERIOD_END_MS, PERIOD_START_MS, GivenInvoices, make_invoice, make_line, make_price
-from tests.makers.true_ledger import HOUR_MS, NOON_MS, TrueLedger, true_ledger
+from tests.makers.true_ledger import ACK, HOUR_MS, NOON_MS, TrueLedger, true_ledger
 from tests.makers.usage_story import PERIOD, captured_story, told_story
-from trueup.ledger.store import invoices
+from trueup.contracts.pricing import amount_of, parse_price
+from trueup.ledger.invoices import LineReading, PriceReading
+from trueup.ledger.periods import PeriodFact
+from trueup.ledger.store import invoices, periods
 from trueup.ledger.store.connection import connect
 from trueup.ledger.store.instants import instant
 from trueup.ledger.store.session import Session
@@ -47,6 +52,7 @@ def _read(ledger: TrueLedger, given: GivenInvoices, now_ms: int) -> None:
     room = Invoices(session, given, "reconciler", 86_400)
     room.read(invoices.customers(ledger.writer))
     room.post()
+    room.value()
     session.close()
 
 
@@ -98,6 +104,80 @@ def test_usage_without_a_price_says_so(ledger: TrueLedger, finance):
     (row,) = [row for row in _unbilled(finance, "unsent") if row["quantity_smallest"] == 100]
     assert (row["period_start"], row["period_end"], row["amount_at_risk_minor"]) == (instant(PERIOD_START_MS), instant(PERIOD_END_MS), 50)
     assert row["deadline"] == instant(PERIOD_END_MS + 24 * HOUR_MS - HOUR_MS // 6)
+
+
+TIERS = [{"up_to": 100, "unit_amount": 2}, {"up_to": "inf", "unit_amount_decimal": "0.5", "flat_amount": 30}]
+KINDS: dict[str, dict[str, Any]] = {
+    "per unit": {"unit_amount_decimal": "0.5"},
+    "graduated": {"billing_scheme": "tiered", "tiers_mode": "graduated", "tiers": TIERS},
+    "volume": {"billing_scheme": "tiered", "tiers_mode": "volume", "tiers": TIERS},
+    "package": {"unit_amount": 500, "transform_quantity": {"divide_by": 100, "round": "up"}},
+    "flat": {"billing_scheme": "tiered", "tiers_mode": "graduated", "tiers": [{"up_to": "inf", "unit_amount": 1, "flat_amount": 999}]},
+}
+# 60 used in September, 80 used and 20 taken back in October, by hand: September's worth, October's use, what was taken back, the bill.
+WORTHS = {
+    "per unit": (30, 40, -10, 60),
+    "graduated": (120, 130, -10, 240),
+    "volume": (120, -20, -10, 90),
+    "package": (500, 500, 0, 1_000),
+    "flat": (1_059, 80, -20, 1_119),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("missed", [0, 20])
+def test_a_period_that_is_invoiced_in_full_leaves_nothing(ledger: TrueLedger, finance, kind: str, missed: int):
+    """Recorded over two months, at any kind of price; what an invoice missed leaves what it would have cost on top."""
+    ledger.map("acme")
+    ledger.arm()
+    fact = PeriodFact("si_tokens", "sub_acme", "cus_acme", "price_tokens", "tokens", "basic", "usd", PERIOD_START_MS, PERIOD_END_MS)
+    assert periods.record_period(ledger.writer, fact)
+    _book(ledger, 0, (60, None), now_ms=NOON_MS + HOUR_MS)
+    _book(ledger, 1, (80, None), (-20, "refund"), now_ms=PERIOD_END_MS + HOUR_MS)
+    price = make_price("price_tokens", "tokens", **KINDS[kind])
+    lines = _lines(price, 120 - missed)
+    _read(ledger, GivenInvoices([make_invoice(*lines)], [price]), FINALIZED_MS + HOUR_MS)
+    first, more, back, bill = WORTHS[kind]
+    billed = sum(line.amount_minor for line in lines)
+    assert missed or billed == bill
+    rows = finance.execute("select * from finance.roll_forward order by month").fetchall()
+    money = ("opening_minor", "usage_minor", "corrections_minor", "invoiced_minor", "closing_minor")
+    assert [tuple(row[name] for name in money) for row in rows] == [(0, first, 0, 0, first), (first, more, back, billed, bill - billed)]
+    assert [row["closing_quantity"] for row in rows] == [60, missed]
+    # What is recorded after it was worked out counts at the margin until the next reading.
+    _book(ledger, 3, (0, None), now_ms=FINALIZED_MS + 2 * HOUR_MS)
+    assert finance.execute("select sum(closing_minor) from finance.roll_forward where month >= '2026-10-01'").fetchone() == {
+        "sum": bill - billed
+    }
+
+
+def test_a_flat_fee_without_any_usage_leaves_nothing(ledger: TrueLedger, finance):
+    ledger.map("acme")
+    price = make_price("price_tokens", "tokens", **KINDS["flat"])
+    _read(ledger, GivenInvoices([make_invoice(make_line(price, "0", 999))], [price]), FINALIZED_MS + HOUR_MS)
+    (row,) = finance.execute("select usage_quantity, usage_minor, invoiced_minor, closing_minor from finance.roll_forward")
+    assert tuple(row.values()) == (0, 999, 999, 0)
+
+
+def _book(ledger: TrueLedger, first_offset: int, *used: tuple[int, str | None], now_ms: int) -> None:
+    """Usage of September that is recorded and acknowledged at a date."""
+    ledger.set_now(now_ms)
+    records = [
+        make_forwarded(offset, make_event(f"e{offset}", event_time_ms=NOON_MS, quantity=quantity, reason=reason), arrival_ms=NOON_MS)
+        for offset, (quantity, reason) in enumerate(used, first_offset)
+    ]
+    ledger.capture(make_announced(first_offset=first_offset, on_time=records, progress_offset=first_offset))
+    ledger.cut(now_ms + HOUR_MS)
+    ledger.send(ACK, now_ms + HOUR_MS)
+
+
+def _lines(price: PriceReading, quantity: int) -> list[LineReading]:
+    """What Stripe shows for a quantity: a line for each tier it reaches."""
+    parsed = parse_price(price.body, "usd")
+    return [
+        make_line(price, str(line.quantity), line.amount_minor, line_id=f"il_{line.tier}")
+        for line in amount_of(parsed, Decimal(quantity)).lines
+    ]
 
 
 def test_the_roll_forward_leads_from_month_to_month(ledger: TrueLedger, finance):

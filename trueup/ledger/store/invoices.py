@@ -13,7 +13,17 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row, dict_row
 
-from trueup.ledger.invoices import CustomerInvoices, ExpectedLine, HeldLine, InvoiceReading, LineReading, MarginalPrice, PriceReading
+from trueup.ledger.invoices import (
+    CustomerInvoices,
+    ExpectedLine,
+    HeldLine,
+    InvoiceReading,
+    LineReading,
+    MarginalPrice,
+    MonthWorth,
+    PeriodMonth,
+    PriceReading,
+)
 from trueup.ledger.store import queries
 from trueup.ledger.store.instants import instant
 
@@ -181,6 +191,33 @@ def store_expected(connection: psycopg.Connection, lines: Sequence[ExpectedLine]
                     "unit_amount_decimal": margin.unit_amount_decimal,
                 },
             )
+
+
+def period_months(connection: psycopg.Connection) -> list[PeriodMonth]:
+    """What was recorded in each month of every period with a price, each period's months in their order."""
+    with connection.cursor(row_factory=class_row(PeriodMonth)) as cursor:
+        return cursor.execute(_sql("period_months")).fetchall()
+
+
+def store_worths(connection: psycopg.Connection, worths: Sequence[MonthWorth]) -> None:
+    """Keep what months are worth, in the place of what was kept before."""
+    given = [
+        {
+            "subscription_item_id": worth.of.subscription_item_id,
+            "period_start": worth.of.period_start,
+            "month": worth.of.month,
+            "meter": worth.of.meter,
+            "currency": worth.of.currency,
+            "used": worth.of.used,
+            "taken_back": worth.of.taken_back,
+            "used_minor": worth.used_minor,
+            "taken_back_minor": worth.taken_back_minor,
+        }
+        for worth in worths
+    ]
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(_sql("forget_worth"))
+        cursor.executemany(_sql("store_worth"), given)
 
 
 def lines(connection: psycopg.Connection, customer: str, *, preview: bool | None = None) -> list[InvoiceLineRow]:

@@ -239,6 +239,47 @@ on conflict (subscription_item_id, period_start) do update
 set period_end = excluded.period_end, stripe_customer = excluded.stripe_customer, stripe_event_name = excluded.stripe_event_name,
     currency = excluded.currency, unit_amount_decimal = excluded.unit_amount_decimal, read_at = excluded.read_at;
 
+-- name: period_months
+-- Month by month, what was used of each period with a price: recorded in the month, or billed in it without any usage.
+with month as (
+    select u.subscription_item_id, u.period_start, u.month, s.meter, u.currency, u.price_id, s.scale, u.used, u.taken_back
+    from derived.usage_month u
+    join derived.subject s on s.subject_id = u.subject_id
+    where u.price_id is not null and (u.used <> 0 or u.taken_back <> 0)
+), billed as (
+    select distinct on (p.subscription_item_id, p.period_start)
+        p.subscription_item_id, p.period_start, date_trunc('month', p.recorded_at at time zone 'UTC')::date as month, b.meter, p.currency,
+        p.price_id, b.scale
+    from ledger.invoice_posting p
+    join derived.billed_item b
+        on b.invoice_id = p.invoice_id and b.subscription_item_id = p.subscription_item_id and b.period_start = p.period_start
+    order by p.subscription_item_id, p.period_start, p.invoice_posting_id
+)
+select m.subscription_item_id, m.period_start, m.month, m.meter, m.currency, m.price_id, m.scale, m.used::bigint, m.taken_back::bigint
+from month m
+union all
+select b.subscription_item_id, b.period_start, b.month, b.meter, b.currency, b.price_id, b.scale, 0, 0
+from billed b
+where not exists (select from month m where m.subscription_item_id = b.subscription_item_id and m.period_start = b.period_start)
+order by 1, 2, 3, 4;
+
+-- name: store_worth
+insert into ops.period_worth (
+    subscription_item_id, period_start, month, meter, currency, quantity_used, quantity_taken_back, used_minor, taken_back_minor, computed_at
+)
+values (
+    %(subscription_item_id)s, %(period_start)s, %(month)s, %(meter)s, %(currency)s, %(used)s, %(taken_back)s, %(used_minor)s,
+    %(taken_back_minor)s, ops.now()
+)
+on conflict (subscription_item_id, period_start, month) do update
+set meter = excluded.meter, currency = excluded.currency, quantity_used = excluded.quantity_used,
+    quantity_taken_back = excluded.quantity_taken_back, used_minor = excluded.used_minor, taken_back_minor = excluded.taken_back_minor,
+    computed_at = excluded.computed_at;
+
+-- name: forget_worth
+-- Worked out anew as a whole: a period that was cut short may have given usage to its successor.
+delete from ops.period_worth;
+
 -- name: lines
 -- The finance view, as the command shows it.
 select l.*

@@ -110,6 +110,18 @@ comment on column ops.expected_line.quantity_ledger is 'What the ledger holds fo
 comment on column ops.expected_line.amount_expected_minor is 'What that costs, in minor units; null where the price is not understood.';
 comment on column ops.expected_line.computed_at is 'When it was computed.';
 
+comment on table ops.period_worth is 'What a month''s usage of a subscription item''s period is worth: what the price makes of the period with it, less what it makes of the period before it.';
+comment on column ops.period_worth.subscription_item_id is 'The subscription item.';
+comment on column ops.period_worth.period_start is 'Start of the period.';
+comment on column ops.period_worth.month is 'First day of the UTC month in which the usage was recorded, or the invoice posted.';
+comment on column ops.period_worth.meter is 'Meter of the catalogue.';
+comment on column ops.period_worth.currency is 'ISO 4217, lower case.';
+comment on column ops.period_worth.quantity_used is 'What was used, in the meter''s smallest unit.';
+comment on column ops.period_worth.quantity_taken_back is 'What negative events took back; negative.';
+comment on column ops.period_worth.used_minor is 'Worth of what was used, in minor units.';
+comment on column ops.period_worth.taken_back_minor is 'Worth of what was taken back on top of it; negative.';
+comment on column ops.period_worth.computed_at is 'When it was worked out.';
+
 comment on table ops.marginal_price is 'What a further unit of a subscription item''s period would cost.';
 comment on column ops.marginal_price.subscription_item_id is 'The subscription item.';
 comment on column ops.marginal_price.period_start is 'Start of the period.';

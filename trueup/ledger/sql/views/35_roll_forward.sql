@@ -1,91 +1,138 @@
 -- From month to month: what was open, what came to it, what left it, what is open now.
 
--- What a unit of a customer's meter is worth: as its newest period is billed, else at the margin of the newest price known.
-create view derived.unit_worth as
-select distinct on (s.subject_id)
-    s.subject_id, m.currency, m.unit_amount_decimal
-from ledger.subject s
-join ledger.meter_event_name n on n.meter = s.meter and n.version = (select max(v.version) from ledger.catalogue_version v)
+-- Which item's period bills a customer's usage of a meter, and by which price.
+create view derived.subject_period as
+select
+    s.subject_id, s.customer, s.meter, s.scale, p.subscription_item_id, p.period_start, p.period_end, p.currency, p.unit_amount_decimal,
+    coalesce(f.price_id, l.price_id, v.price_id) as price_id
+from derived.subject s
+join ledger.meter_event_name n on n.meter = s.meter and n.version = (select max(c.version) from ledger.catalogue_version c)
 join derived.stripe_customer c on c.customer = s.customer
-join ops.marginal_price m on m.stripe_customer = c.stripe_customer and m.stripe_event_name = n.stripe_event_name
-order by s.subject_id, m.period_start desc, m.subscription_item_id;
+join derived.item_period p on p.stripe_customer = c.stripe_customer and p.stripe_event_name = n.stripe_event_name
+left join derived.period f on f.subscription_item_id = p.subscription_item_id and f.period_start = p.period_start
+left join lateral (
+    select x.price_id from ledger.invoice_line x
+    where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start
+    order by x.snapshot_id desc
+    limit 1
+) l on true
+left join lateral (
+    select x.price_id from ops.invoice_preview_line x
+    where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start
+    limit 1
+) v on true;
 
-create view finance.roll_forward as
+-- What was moved in each month, by the period that bills it; of two that count the same usage, the one that began last.
+create view derived.usage_month as
 with correction as (
-    -- Events that take something back, by the batch and hour they were posted in.
-    select e.batch_id, e.subject_id, sum(e.billable_quantity) as quantity
+    -- Events that take something back, by the batch and segment they were posted in.
+    select e.batch_id, e.subject_id, e.segment_start, sum(e.billable_quantity) as quantity
     from ledger.event e
     where e.billable_quantity < 0
-    group by e.batch_id, e.subject_id
+    group by e.batch_id, e.subject_id, e.segment_start
 ), moved as (
     select
         date_trunc('month', b.recorded_at at time zone 'UTC')::date as month,
         p.subject_id,
+        p.segment_start,
         sum(case when p.from_account = 1 and p.to_account <> 12 then p.quantity when p.to_account = 1 and p.from_account <> 12 then -p.quantity else 0 end)
             as used,
+        0 as taken_back,
         sum(case when p.to_account = 5 then p.quantity when p.from_account = 5 then -p.quantity else 0 end) as invoiced,
         sum(case when p.to_account = 9 then p.quantity when p.from_account = 9 then -p.quantity else 0 end) as charged_by_item,
         sum(case when p.to_account = 10 then p.quantity when p.from_account = 10 then -p.quantity else 0 end) as waived,
         sum(case when p.to_account = 11 then p.quantity when p.from_account = 11 then -p.quantity else 0 end) as written_off
     from ledger.posting p
     join ledger.batch b on b.batch_id = p.batch_id
-    group by month, p.subject_id
-), taken_back as (
-    select date_trunc('month', b.recorded_at at time zone 'UTC')::date as month, c.subject_id, sum(c.quantity) as quantity
+    group by month, p.subject_id, p.segment_start
+    union all
+    select date_trunc('month', b.recorded_at at time zone 'UTC')::date, c.subject_id, c.segment_start, -c.quantity, c.quantity, 0, 0, 0, 0
     from correction c
     join ledger.batch b on b.batch_id = c.batch_id
     where not exists (
         select from ledger.posting p where p.batch_id = c.batch_id and p.subject_id = c.subject_id and p.from_account = 1 and p.to_account = 12
     )
-    group by month, c.subject_id
-), billed as (
+), summed as (
+    select
+        m.month, m.subject_id, m.segment_start, sum(m.used) as used, sum(m.taken_back) as taken_back, sum(m.invoiced) as invoiced,
+        sum(m.charged_by_item) as charged_by_item, sum(m.waived) as waived, sum(m.written_off) as written_off
+    from moved m
+    group by m.month, m.subject_id, m.segment_start
+), placed as (
+    select distinct on (m.month, m.subject_id, m.segment_start)
+        m.*, p.subscription_item_id, p.period_start, p.price_id, p.currency, p.unit_amount_decimal
+    from summed m
+    left join derived.subject_period p
+        on p.subject_id = m.subject_id and p.period_start <= m.segment_start and p.period_end > m.segment_start
+    order by m.month, m.subject_id, m.segment_start, p.period_start desc nulls last, p.subscription_item_id
+)
+select
+    m.month, m.subject_id, m.subscription_item_id, m.period_start, m.price_id, m.currency, m.unit_amount_decimal,
+    sum(m.used) as used, sum(m.taken_back) as taken_back, sum(m.invoiced) as invoiced, sum(m.charged_by_item) as charged_by_item,
+    sum(m.waived) as waived, sum(m.written_off) as written_off
+from placed m
+group by m.month, m.subject_id, m.subscription_item_id, m.period_start, m.price_id, m.currency, m.unit_amount_decimal;
+
+create view finance.roll_forward as
+with billed as (
     -- What the invoices themselves ask for it, in the month it was posted.
-    select date_trunc('month', p.recorded_at at time zone 'UTC')::date as month, l.customer, l.meter, p.currency, sum(b.amount_minor) as amount_minor
+    select
+        date_trunc('month', p.recorded_at at time zone 'UTC')::date as month, b.meter, p.currency, sum(b.amount_minor) as amount_minor
     from ledger.invoice_posting p
     join derived.billed_item b
         on b.invoice_id = p.invoice_id and b.subscription_item_id = p.subscription_item_id and b.period_start = p.period_start
-    join derived.lane l on l.lane_id = p.lane_id
     where p.cause_key like '%:0'
-    group by month, l.customer, l.meter, p.currency
+    group by month, b.meter, p.currency
 ), valued as (
+    -- By what the price makes of the period so far; what was recorded since that was worked out, at the margin.
     select
-        m.month,
-        s.customer,
-        s.meter,
-        s.scale,
-        s.unit,
-        w.currency,
-        m.used - coalesce(t.quantity, 0) as used,
-        coalesce(t.quantity, 0) as taken_back,
-        m.invoiced, m.charged_by_item, m.waived, m.written_off,
-        w.unit_amount_decimal / (10::numeric ^ s.scale) as worth
-    from moved m
+        coalesce(m.month, w.month) as month,
+        coalesce(s.meter, w.meter) as meter,
+        coalesce(m.currency, w.currency) as currency,
+        coalesce(m.used, 0) as used, coalesce(m.taken_back, 0) as taken_back, coalesce(m.invoiced, 0) as invoiced,
+        coalesce(m.charged_by_item, 0) as charged_by_item, coalesce(m.waived, 0) as waived, coalesce(m.written_off, 0) as written_off,
+        case when m.month is null then w.used_minor
+            when w.month is null then ops.to_minor_units(m.used * r.worth)
+            when m.used = w.quantity_used then w.used_minor
+            else w.used_minor + ops.to_minor_units((m.used - w.quantity_used) * r.worth)
+        end as used_minor,
+        case when m.month is null then w.taken_back_minor
+            -- Rounded together with what was used, since one line bills both.
+            when w.month is null then ops.to_minor_units((m.used + m.taken_back) * r.worth) - ops.to_minor_units(m.used * r.worth)
+            when m.taken_back = w.quantity_taken_back then w.taken_back_minor
+            else w.taken_back_minor + ops.to_minor_units((m.taken_back - w.quantity_taken_back) * r.worth)
+        end as taken_back_minor,
+        ops.to_minor_units(m.charged_by_item * r.worth) as charged_by_item_minor,
+        ops.to_minor_units(m.waived * r.worth) as waived_minor,
+        ops.to_minor_units(m.written_off * r.worth) as written_off_minor
+    from derived.usage_month m
     join derived.subject s on s.subject_id = m.subject_id
-    left join taken_back t on t.month = m.month and t.subject_id = m.subject_id
-    left join derived.unit_worth w on w.subject_id = m.subject_id
+    full join ops.period_worth w
+        on w.subscription_item_id = m.subscription_item_id and w.period_start = m.period_start and w.month = m.month and w.meter = s.meter
+    cross join lateral (select m.unit_amount_decimal / (10::numeric ^ s.scale) as worth) r
 ), summed as (
     select
         v.month,
         v.meter,
         v.currency,
-        max(v.scale) as scale,
-        max(v.unit) as unit,
+        coalesce(max(m.scale), 0) as scale,
+        coalesce(max(m.unit), '') as unit,
         sum(v.used) as used,
         sum(v.taken_back) as taken_back,
         sum(v.invoiced) as invoiced,
         sum(v.charged_by_item) as charged_by_item,
         sum(v.waived) as waived,
         sum(v.written_off) as written_off,
-        -- Rounded for each customer, as invoices are; what was used and what was taken back of it together, since one line bills both.
-        sum(ops.to_minor_units(v.used * v.worth))::bigint as used_minor,
-        sum(ops.to_minor_units((v.used + v.taken_back) * v.worth) - ops.to_minor_units(v.used * v.worth))::bigint as taken_back_minor,
-        sum(ops.to_minor_units(v.charged_by_item * v.worth))::bigint as charged_by_item_minor,
-        sum(ops.to_minor_units(v.waived * v.worth))::bigint as waived_minor,
-        sum(ops.to_minor_units(v.written_off * v.worth))::bigint as written_off_minor,
+        sum(v.used_minor)::bigint as used_minor,
+        sum(v.taken_back_minor)::bigint as taken_back_minor,
+        coalesce(sum(v.charged_by_item_minor), case when v.currency is not null then 0 end)::bigint as charged_by_item_minor,
+        coalesce(sum(v.waived_minor), case when v.currency is not null then 0 end)::bigint as waived_minor,
+        coalesce(sum(v.written_off_minor), case when v.currency is not null then 0 end)::bigint as written_off_minor,
         case when v.currency is not null then coalesce((
             select sum(b.amount_minor) from billed b where b.month = v.month and b.meter = v.meter and b.currency = v.currency
         ), 0) end as invoiced_minor
     from valued v
+    left join derived.meter m on m.meter = v.meter
     group by v.month, v.meter, v.currency
 ), running as (
     select
@@ -134,10 +181,10 @@ comment on column finance.roll_forward.waived_quantity is 'What was waived.';
 comment on column finance.roll_forward.written_off_quantity is 'What was written off.';
 comment on column finance.roll_forward.closing_quantity is 'What is on no invoice when the month ends.';
 comment on column finance.roll_forward.opening_minor is 'The opening quantity''s worth, in minor units: the month''s before closing.';
-comment on column finance.roll_forward.usage_minor is 'The usage''s worth at the price of a further unit in the newest period known, in minor units.';
+comment on column finance.roll_forward.usage_minor is 'The usage''s worth in minor units: what the price makes of its period with it, less what it makes of the period before it, flat fees included. What was recorded since that was worked out counts at the margin.';
 comment on column finance.roll_forward.corrections_minor is 'The corrections'' worth, the same way; negative.';
 comment on column finance.roll_forward.invoiced_minor is 'What the invoices'' own lines ask for, in minor units, before discounts and taxes.';
 comment on column finance.roll_forward.charged_by_item_minor is 'Worth of what was charged by an invoice item.';
 comment on column finance.roll_forward.waived_minor is 'Worth of what was waived.';
 comment on column finance.roll_forward.written_off_minor is 'Worth of what was written off.';
-comment on column finance.roll_forward.closing_minor is 'Opening and all movements added up. Where a price has tiers, packages or flat fees, usage is worth more or less at the margin than it was billed for; that difference stays here.';
+comment on column finance.roll_forward.closing_minor is 'Opening and all movements added up. A period that is invoiced in full leaves nothing here, whatever its price; what an invoice missed leaves what it would have cost on top.';
