@@ -116,7 +116,7 @@ def apply(
         say(f"This is version {newest.version.version}, already applied.")
         emit_record({"version": newest.version.version, "appended": False, "meters_created": []}, as_json=as_json)
         return
-    refuse_bent_meters(None if newest is None else newest.catalogue, catalogue)
+    refuse_bent_meters(None if newest is None else newest.content, catalogue)
     if newest is not None and not reason.strip():
         raise UsageFault("a change of the catalogue changes money: say why with --reason")
     if newest is not None:

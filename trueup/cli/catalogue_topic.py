@@ -3,70 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import closing
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from trueup.cli.target import Target
-from trueup.contracts.catalogue import Catalogue, CatalogueVersion, parse
-from trueup.contracts.codec import decode_catalogue_version, encode_catalogue_version
+from trueup.contracts.catalogue import Catalogue, CatalogueVersion
+from trueup.contracts.codec import encode_catalogue_version
 from trueup.contracts.errors import Transient
 from trueup.contracts.topics import TopicNames
-from trueup.runtime.kafka import REQUEST_TIMEOUT_SECONDS, Options, client_options, producer_options
-
-READ_TIMEOUT_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """A version as it stands on the topic."""
-
-    append_ms: int
-    version: CatalogueVersion
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """What the version says."""
-        return parse(self.version.content_toml)
+from trueup.runtime.catalogue_topic import Appended, CatalogueTopic
+from trueup.runtime.kafka import REQUEST_TIMEOUT_SECONDS, OffsetsReader, producer_options
 
 
 def read_versions(target: Target) -> list[Appended]:
     """Every version, oldest first."""
-    name = TopicNames(target.settings.topic_prefix).catalogue
-    options: Options = {**client_options(target.settings), "group.id": "trueup.catalogue-tool", "enable.auto.commit": False}
-    consumer = Consumer({**options, "auto.offset.reset": "error", "isolation.level": "read_committed", "enable.partition.eof": True})
-    try:
-        low, _ = consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=REQUEST_TIMEOUT_SECONDS)
-        consumer.assign([TopicPartition(name, 0, low)])
-        return list(_until_the_end(consumer, name))
-    finally:
-        consumer.close()
-
-
-def _until_the_end(consumer: Consumer, name: str) -> list[Appended]:
-    found: list[Appended] = []
-    while True:
-        message = consumer.poll(READ_TIMEOUT_SECONDS)
-        if message is None:
-            raise Transient(f"{name} gave neither a record nor its end within {READ_TIMEOUT_SECONDS:.0f} s")
-        fault = message.error()
-        if fault is None:
-            found.append(_appended(message))
-        elif fault.code() == KafkaError._PARTITION_EOF:
-            return found
-        else:
-            raise KafkaException(fault)
-
-
-def _appended(message: Message) -> Appended:
-    _, append_ms = message.timestamp()
-    return Appended(append_ms, decode_catalogue_version(message.value() or b""))
+    with closing(OffsetsReader(target.settings)) as ends, closing(CatalogueTopic(target.settings, "trueup.catalogue-tool", ends)) as topic:
+        return topic.read_on(REQUEST_TIMEOUT_SECONDS)
 
 
 def newest_catalogue(target: Target) -> Catalogue | None:
     """The newest version's content, in force or about to be."""
     versions = read_versions(target)
-    return versions[-1].catalogue if versions else None
+    return versions[-1].content if versions else None
 
 
 def scales(target: Target) -> Mapping[str, int]:

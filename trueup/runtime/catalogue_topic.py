@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from trueup.contracts.catalogue import CatalogueVersion
+from trueup.contracts.catalogue import Catalogue, CatalogueError, CatalogueVersion, parse
 from trueup.contracts.codec import decode_catalogue_version
 from trueup.contracts.errors import Broken, Poison, Transient
 from trueup.contracts.topics import TopicNames
@@ -19,10 +19,11 @@ READ_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """A version and its append time."""
+    """A version, its append time, and what it says."""
 
     append_ms: int
     version: CatalogueVersion
+    content: Catalogue
 
 
 class CatalogueTopic:
@@ -33,6 +34,7 @@ class CatalogueTopic:
         self.topic = TopicNames(settings.topic_prefix).catalogue
         self.seen = 0
         self._ends = ends
+        self._taken: list[Appended] = []
         self._consumer = Consumer(
             {
                 **client_options(settings),
@@ -51,26 +53,28 @@ class CatalogueTopic:
             _, end = self._ends.low_and_high(self.topic, 0, timeout_seconds)
         except KafkaException as failure:
             raise Transient(f"{self.topic}: {failure}") from failure
-        found: list[Appended] = []
         give_up_at = time.monotonic() + timeout_seconds
-        while self.seen < end and time.monotonic() < give_up_at:
+        while self.seen < end:
+            # Half of what there is decides nothing; what was read so far is given with the rest, by a later call.
+            if time.monotonic() > give_up_at:
+                raise Transient(f"{self.topic} was read up to {self.seen}, and ends at {end}")
             for message in self._consumer.consume(100, 0.1):
-                self._take(message, found)
-        if self.seen < end and not found:
-            raise Transient(f"{self.topic} was read up to {self.seen}, and ends at {end}")
+                self._take(message)
+        found, self._taken = self._taken, []
         return found
 
     def close(self) -> None:
         """Closes the connections."""
         self._consumer.close()
 
-    def _take(self, message: Message, found: list[Appended]) -> None:
+    def _take(self, message: Message) -> None:
         error, offset = message.error(), message.offset()
         if error is None:
             _, append_ms = message.timestamp()
             try:
-                found.append(Appended(append_ms, decode_catalogue_version(message.value() or b"")))
-            except Poison as fault:
+                version = decode_catalogue_version(message.value() or b"")
+                self._taken.append(Appended(append_ms, version, parse(version.content_toml)))
+            except (Poison, CatalogueError) as fault:
                 raise Broken(f"{self.topic} 0:{offset}: {fault}") from fault
             self.seen = max(self.seen, (offset or 0) + 1)
         elif error.code() == KafkaError._PARTITION_EOF:

@@ -17,7 +17,7 @@ class KafkaEnds:
     def __init__(self, settings: Settings, topic: str) -> None:
         """Make the client."""
         self._topic = topic
-        self._reader = OffsetsReader(settings)
+        self.reader = OffsetsReader(settings)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset kept of a source partition, and the offset its next record will get."""
@@ -26,10 +26,10 @@ class KafkaEnds:
     def bounds_of(self, topic: str, partition: int) -> tuple[int, int]:
         """The same of any topic."""
         try:
-            return self._reader.low_and_high(topic, partition, ANSWER_SECONDS)
+            return self.reader.low_and_high(topic, partition, ANSWER_SECONDS)
         except KafkaException as failure:
             raise Transient(f"{topic}/{partition}: {failure}") from failure
 
     def close(self) -> None:
         """Closes the connections."""
-        self._reader.close()
+        self.reader.close()

@@ -135,7 +135,7 @@ def serve(settings: Settings, make_transaction: MakeTransaction = KafkaTransacti
         with ExitStack() as closing:
             own_ends = KafkaEnds(settings, names.usage_events)
             books = KafkaBooks(settings, names.progress, own_ends)
-            catalogue = KafkaCatalogue(settings, names.catalogue, own_ends)
+            catalogue = KafkaCatalogue(settings, own_ends.reader)
             source = KafkaSource(settings, names.usage_events, simulated)
             for client in (own_ends, books, catalogue, source):
                 closing.callback(client.close)

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaException
 
 from services.ingest.config import GROUP, Settings
 from services.ingest.metrics import CATALOGUE_VERSION
-from trueup.contracts.catalogue import Catalogue, CatalogueError, Timeline, parse
+from trueup.contracts.catalogue import Catalogue, Timeline
 from trueup.contracts.errors import Broken, Transient
 from trueup.runtime.catalogue_topic import CatalogueTopic
 from trueup.runtime.kafka import OffsetsReader
@@ -69,11 +69,8 @@ class FollowedCatalogue:
     def _read(self, topic: CatalogueTopic) -> None:
         try:
             for appended in topic.read_on():
-                content = parse(appended.version.content_toml)
-                self._timeline = self._timeline.with_version(appended.version.version, appended.append_ms, content)
+                self._timeline = self._timeline.with_version(appended.version.version, appended.append_ms, appended.content)
                 self._registry.set(CATALOGUE_VERSION, appended.version.version)
             self._why = "the catalogue is followed" if self._timeline.versions else "no catalogue was applied yet"
         except Transient as away:
             self._why = str(away)
-        except CatalogueError as fault:
-            raise Broken(f"{topic.topic} holds a version that cannot be read: {fault}") from fault

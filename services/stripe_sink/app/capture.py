@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaException
 
 from services.stripe_sink.adapters.capture_topics import At, CaptureTopics
-from services.stripe_sink.adapters.catalogue import CatalogueTopic
 from services.stripe_sink.app.capture_catalogue import CaptureCatalogue
 from services.stripe_sink.app.capture_closing import CaptureClosing
-from services.stripe_sink.config import Settings
+from services.stripe_sink.config import CAPTURE_GROUP, Settings
 from services.stripe_sink.core import capture as core
 from services.stripe_sink.core.inflow import Inflow, Kind, Step
 from services.stripe_sink.metrics import capture as metrics
@@ -27,6 +26,7 @@ from trueup.ledger import migrate
 from trueup.ledger.store import capture as ledger
 from trueup.ledger.store.session import Session
 from trueup.runtime import log
+from trueup.runtime.catalogue_topic import CatalogueTopic
 from trueup.runtime.kafka import OffsetsReader
 from trueup.runtime.metrics import Registry
 from trueup.runtime.web import Activity, Health
@@ -66,7 +66,7 @@ class Capture:
         self._session = Session(settings.postgres_dsn, f"trueup-{self._holder}/capture")
         self._topics = CaptureTopics(settings)
         self._ends_reader = OffsetsReader(settings)
-        self._catalogue_topic = CatalogueTopic(settings, self._ends_reader)
+        self._catalogue_topic = CatalogueTopic(settings, CAPTURE_GROUP, self._ends_reader)
         self._catalogue = CaptureCatalogue(self._catalogue_topic, self._session)
         self._closing = CaptureClosing(self._session)
         self._decode = Decoder(settings.confluent_schema_ids).decode_batch

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from services.stripe_sink.adapters.catalogue import Appended, CatalogueTopic
-from trueup.contracts.catalogue import CatalogueError, Timeline, parse
-from trueup.contracts.errors import Broken
+from trueup.contracts.catalogue import Timeline
 from trueup.ledger.store import catalogue
 from trueup.ledger.store.session import Session
+from trueup.runtime.catalogue_topic import Appended, CatalogueTopic
 
 
 class CaptureCatalogue:
@@ -45,11 +44,7 @@ class CaptureCatalogue:
 
     def _record(self, appended: Appended) -> None:
         version = appended.version
-        try:
-            content = parse(version.content_toml)
-        except CatalogueError as fault:
-            raise Broken(f"catalogue version {version.version} cannot be read: {fault}") from fault
-        timeline = self.timeline.with_version(version.version, appended.append_ms, content)
+        timeline = self.timeline.with_version(version.version, appended.append_ms, appended.content)
         in_force = next(entry for entry in timeline.versions if entry.version == version.version)
         self._session.run(lambda connection: catalogue.record_version(connection, version, appended.append_ms, in_force))
         self.timeline = timeline
