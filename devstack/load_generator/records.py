@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -71,7 +72,7 @@ def record(delivery: Delivery) -> bytes | None:
 class RecordProducer:
     """Publishes deliveries as they are, also what no publisher would let through; raises if the broker refuses any."""
 
-    def __init__(self, options: dict[str, str | int | float | bool], topic: str, partitions: int, *, stamp_arrival: bool) -> None:
+    def __init__(self, options: Mapping[str, Any], topic: str, partitions: int, *, stamp_arrival: bool) -> None:
         self.topic, self.partitions, self.stamp_arrival = topic, partitions, stamp_arrival
         self.failures: list[str] = []
         self.producer = Producer(

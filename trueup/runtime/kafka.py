@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -13,7 +14,8 @@ from confluent_kafka.cimpl import NewTopic
 from trueup.contracts.topics import LARGEST_PROGRESS_RECORD_BYTES, Topic
 from trueup.runtime.settings import SettingsError, StreetSettings
 
-Options = dict[str, str | int | float | bool]
+Setting = str | int | float | bool | logging.Logger
+Options = dict[str, Setting]
 
 SESSION_TIMEOUT_MS = 6_000
 TRANSACTION_TIMEOUT_MS = 15_000
@@ -34,7 +36,7 @@ _PASSING = frozenset(
 )
 
 
-def _with_passthrough(settings: StreetSettings, fixed: Mapping[str, str | int | float | bool]) -> Options:
+def _with_passthrough(settings: StreetSettings, fixed: Mapping[str, Setting]) -> Options:
     """The user's own librdkafka settings beneath ours; one that would bend a guarantee is refused, not overridden in silence."""
     bent = sorted(key for key, value in settings.kafka.items() if key in fixed and str(fixed[key]).lower() != value.lower())
     if bent:
@@ -56,6 +58,8 @@ def _client(settings: StreetSettings) -> Options:
         # The default of 10 s would add itself to every restart of the broker.
         "reconnect.backoff.max.ms": 1_000,
         "allow.auto.create.topics": False,
+        # The library's own lines, which it would else write raw to stderr. They are handed over when the client is polled.
+        "logger": logging.getLogger("librdkafka"),
     }
 
 
@@ -125,7 +129,8 @@ def transactional_producer_options(settings: StreetSettings, transactional_id: s
 
 def admin(settings: StreetSettings) -> AdminClient:
     """A client for topics and cluster facts."""
-    return AdminClient({key: value for key, value in client_options(settings).items() if key != "allow.auto.create.topics"})
+    options = {key: value for key, value in client_options(settings).items() if key != "allow.auto.create.topics"}
+    return AdminClient(options)  # type: ignore[arg-type]  # the library forgot that it takes a logger
 
 
 def is_fatal(error: KafkaError) -> bool:
@@ -192,6 +197,12 @@ class OffsetsReader:
         A partition whose leader is being found answers within the time-out or raises `KafkaException`.
         """
         deadline = time.monotonic() + timeout_seconds
+        try:
+            return self._ask(topic, partition, timeout_seconds, deadline)
+        finally:
+            self._hand_over_log()
+
+    def _ask(self, topic: str, partition: int, timeout_seconds: float, deadline: float) -> tuple[int, int]:
         while True:
             try:
                 answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_seconds)
@@ -204,6 +215,10 @@ class OffsetsReader:
                 raise KafkaException(f"{topic}/{partition}: no answer about its offsets within {timeout_seconds} s")
             low, high = answer
             return low, high
+
+    def _hand_over_log(self) -> None:
+        """This client has nothing to receive; it is polled only for what the library has to say."""
+        self._consumer.poll(0)
 
     def close(self) -> None:
         """Closes the connections."""

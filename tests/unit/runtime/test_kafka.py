@@ -1,5 +1,9 @@
 """Client options: the user's own settings pass, those that correctness rests on do not."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from trueup.runtime import kafka
@@ -47,3 +51,38 @@ def test_clients_start_with_these_options() -> None:
     Producer(kafka.transactional_producer_options(settings(), "t"))
     kafka.admin(settings())
     kafka.OffsetsReader(settings()).close()
+
+
+SPOKEN_TO_NOBODY = """
+from confluent_kafka import Consumer, Producer
+from trueup.runtime import kafka, log
+from trueup.runtime.settings import StreetSettings
+
+log.configure("dedupe-1")
+settings = StreetSettings(kafka_bootstrap="127.0.0.1:1", room="dedupe-1")
+reader = kafka.OffsetsReader(settings)
+consumer = Consumer(kafka.consumer_options(settings, "group"))
+consumer.subscribe(["nothing"])
+producer = Producer(kafka.producer_options(settings))
+consumer.poll(1.0)
+producer.poll(1.0)
+try:
+    reader.low_and_high("nothing", 0, 0.5)
+except Exception:
+    pass
+consumer.close()
+reader.close()
+"""
+
+
+def test_what_the_client_library_says_is_a_line_like_ours() -> None:
+    """Each client speaks of a broker that is not there; stderr of a room holds JSON lines and nothing else."""
+    done = subprocess.run((sys.executable, "-c", SPOKEN_TO_NOBODY), capture_output=True, text=True, timeout=60, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    refused = [line for line in lines if "Connection refused" in line["message"]]
+    assert {kind for line in refused for kind in ("consumer-1", "consumer-2", "producer-3") if kind in line["message"]} == {
+        "consumer-1",
+        "consumer-2",
+        "producer-3",
+    }
+    assert {(line["logger"], line["room"]) for line in refused} == {("librdkafka", "dedupe-1")}
