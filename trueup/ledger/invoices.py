@@ -68,7 +68,7 @@ class InvoiceReading:
 class BilledItem:
     """A subscription item's period on a finalized invoice, and what was posted for it so far."""
 
-    invoice_id: str  # 'none:' and the subscription, where it ended without one
+    invoice_id: str  # 'none:' and the subscription, where it ended without one; 'unlined:' …, where no line is over it
     snapshot_id: int | None
     subscription_item_id: str
     price_id: str

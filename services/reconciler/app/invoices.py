@@ -12,7 +12,7 @@ from services.reconciler.core.mirror import divided, expectations, with_mirror, 
 from services.reconciler.metrics import READS
 from services.reconciler.ports import InvoiceReads
 from trueup.contracts.errors import Transient
-from trueup.ledger.invoices import BilledItem, CustomerInvoices, InvoiceReading, LineReading, PriceReading
+from trueup.ledger.invoices import BilledItem, CustomerInvoices, InvoiceReading, PriceReading
 from trueup.ledger.store import clock, invoice_postings, invoices
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime import log
@@ -103,7 +103,10 @@ class Invoices:
             subscription_id: self._stripe.preview(stripe_customer, subscription_id)
             for subscription_id in self._stripe.subscription_ids(stripe_customer)
         }
-        prices = self._learn_prices([line for invoice in found for line in invoice.lines], previews, read_at_ms)
+        told = self._session.run(lambda connection: invoices.told_prices(connection, stripe_customer))
+        lines = [line for some in (*(invoice.lines for invoice in found), *previews.values()) for line in some]
+        shown = [(line.price_id, line.currency) for line in lines if line.price_id]
+        prices = self._learn_prices([*told, *shown], read_at_ms)
         read = [_beside(invoice, prices) for invoice in found]
         ours = {subscription_id: with_mirror(lines, prices) for subscription_id, lines in previews.items()}
         self._session.run(lambda connection: invoices.store_prices(connection, prices.values()))
@@ -112,14 +115,11 @@ class Invoices:
         self._session.run(lambda connection: invoices.store_invoices(connection, stripe_customer, read, read_at_ms))
         self.expect(stripe_customer)
 
-    def _learn_prices(
-        self, lines: Sequence[LineReading], previews: Mapping[str, Sequence[LineReading]], now_ms: int
-    ) -> dict[str, PriceReading]:
-        """Ask for prices that are not known, or were read a sweep ago: what they charge never changes, all else may."""
+    def _learn_prices(self, named: Sequence[tuple[str, str]], now_ms: int) -> dict[str, PriceReading]:
+        """Ask for prices that are not known, or were read a sweep ago: what they charge never changes, all else may. Each has its currency."""
         wanted: dict[str, set[str]] = defaultdict(set)
-        for line in (*lines, *(line for some in previews.values() for line in some)):
-            if line.price_id:
-                wanted[line.price_id].add(line.currency)
+        for price_id, currency in named:
+            wanted[price_id].add(currency)
         unknown = [one for one in sorted(wanted) if one not in self._prices or now_ms - self._prices[one][1] >= self._sweep_ms]
         if unknown:
             event_names = self._stripe.event_names()

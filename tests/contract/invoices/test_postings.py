@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from services.reconciler.app.invoices import Invoices
 from tests.conftest import Database
 from tests.makers.capture_batches import make_announced, make_event, make_forwarded
-from tests.makers.invoices_given import PERIOD_END_MS, GivenInvoices, make_invoice, make_line, make_price
+from tests.makers.invoices_given import PERIOD_END_MS, PERIOD_START_MS, GivenInvoices, make_invoice, make_line, make_price
 from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, hours, true_ledger
 from tests.makers.usage_story import LATER_MS, told_story
-from trueup.ledger.store import invoices, journey, reconciliation
+from trueup.ledger.periods import PeriodFact
+from trueup.ledger.store import invoices, journey, periods, reconciliation
 from trueup.ledger.store.instants import instant
 from trueup.ledger.store.session import Session
 
@@ -261,3 +263,56 @@ def test_facts_may_not_be_changed(told: TrueLedger):
     for table in ("stripe_price", "invoice_snapshot", "invoice_line", "invoice_posting", "invoice_allocation"):
         with pytest.raises(psycopg.errors.RestrictViolation):
             told.admin.execute(f"delete from ledger.{table}".encode())
+
+
+SWAP_MS = NOON_MS + HOUR_MS
+PRO = make_price("price_pro", "tokens", unit_amount_decimal="2")
+
+
+def _swapped(ledger: TrueLedger, *, event_name: str = "tokens", price_id: str = "price_pro") -> None:
+    """Acme's item bills September; at SWAP_MS its price is swapped, and the period's newest fact names the new one only."""
+    old = PeriodFact("si_1", "sub_acme", "cus_acme", "price_tokens", "tokens", "basic", "usd", PERIOD_START_MS, PERIOD_END_MS)
+    assert periods.record_period(ledger.writer, old)
+    assert periods.record_period(ledger.writer, replace(old, price_id=price_id, stripe_event_name=event_name))
+    # The story's own item bills the same tokens in another subscription: it is not of this one.
+    with ledger.sabotage() as hand:
+        hand.execute("delete from ledger.billing_period where subscription_item_id = 'si_acme'")
+
+
+def test_usage_before_a_swap_that_no_line_bills_is_missed_at_the_old_price(told: TrueLedger):
+    """In classic mode the new price's line begins at the swap: 9 tokens from before it are on no line of the final invoice."""
+    _swapped(told)
+    line = replace(make_line(PRO, "100", 200, item="si_1"), period_start_ms=SWAP_MS)
+    room = _room(told, GivenInvoices([make_invoice(line)], [TOKENS, PRO]))
+    told.set_now(PERIOD_END_MS + 25 * HOUR_MS)
+    room.read(invoices.customers(told.writer))
+    assert _check(told, "lines_equal_ledger") == (2, 0, 2)
+    assert room.post() == 2
+    assert _accounts(told) == {"invoiced": 100, "missed_invoice": 9, "in_review": 40}
+    assert told.rows(
+        "select invoice_id, price_id, quantity_billed, quantity_missed, amount_missed_minor from ledger.invoice_posting order by 1"
+    ) == [("in_1", "price_pro", 100, 0, 0), ("unlined:in_1:tokens", "price_tokens", 0, 9, 5)]
+    assert _check(told, "lines_equal_ledger") == (2, 0, 0)
+    assert room.post() == 0
+    assert told.rows(
+        "select quantity_smallest, amount_at_risk_minor, currency from finance.unbilled_usage where state = 'missed_invoice'"
+    ) == [(9, 5, "usd")]
+    assert journey.explain(told.writer, "inference", "e1")[-1].detail == "invoice in_1 (A-1), line none; of intent 2 0 billed; 9 missed"
+
+
+def test_a_meter_that_a_swap_left_behind_is_missed_once_its_invoice_is_final(told: TrueLedger):
+    """Plans with meters of their own: the old meter has no line at all, and the newest fact does not name it any more."""
+    _swapped(told, event_name="runs_pro")
+    given = [make_invoice(make_line(SECONDS, "1.5", 15, item="si_2"), status="draft", finalized_at_ms=None)]
+    room = _room(told, GivenInvoices(given, [TOKENS, SECONDS]))
+    told.set_now(PERIOD_END_MS + HOUR_MS)
+    room.read(invoices.customers(told.writer))
+    assert room.post() == 0
+    assert _accounts(told)["acknowledged"] == 109, "until the invoice is final a line may come"
+    _billed(told, make_line(SECONDS, "1.5", 15, item="si_2"))
+    assert _accounts(told) == {"missed_invoice": 109, "in_review": 40}
+    assert (
+        told.rows("select period_start, period_end, currency from finance.unbilled_usage where state = 'missed_invoice'")
+        == [(instant(PERIOD_START_MS), instant(PERIOD_END_MS), "usd")] * 2
+    )
+    assert _check(told, "lines_equal_ledger") == (2, 0, 0)

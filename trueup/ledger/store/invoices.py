@@ -59,6 +59,11 @@ def customers(connection: psycopg.Connection, customer: str | None = None) -> li
         return cursor.execute(_sql("customers"), {"customer": customer}).fetchall()
 
 
+def told_prices(connection: psycopg.Connection, stripe_customer: str) -> list[tuple[str, str]]:
+    """Prices that a customer's items ever had, with their currencies."""
+    return [(price_id, currency) for price_id, currency in connection.execute(_sql("told_prices"), {"stripe_customer": stripe_customer})]
+
+
 def store_prices(connection: psycopg.Connection, prices: Iterable[PriceReading]) -> None:
     """Keep what changed about prices."""
     for price in prices:

@@ -59,6 +59,10 @@ from ledger.stripe_price p
 where %(price_ids)s::text[] is null or p.price_id = any (%(price_ids)s)
 order by p.price_id, p.price_record_id desc;
 
+-- name: told_prices
+-- Prices that a customer's items had, and their currencies: one that was swapped is on no line any more.
+select distinct p.price_id, p.currency from ledger.billing_period p where p.stripe_customer = %(stripe_customer)s;
+
 -- name: lock_customer
 -- Two readings of one customer at once would each find the other's snapshot missing.
 select pg_advisory_xact_lock(hashtextextended('invoices:' || %(stripe_customer)s, 0));

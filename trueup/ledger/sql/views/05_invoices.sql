@@ -4,6 +4,83 @@ select distinct on (s.invoice_id) s.*
 from ledger.invoice_snapshot s
 order by s.invoice_id, s.snapshot_id desc;
 
+-- What Stripe acknowledged and no invoice has taken up yet: all of an intent at once, under the timestamp it was sent with.
+create view derived.acknowledged_intent as
+select
+    i.intent_id, i.lane_id, i.subject_id, i.segment_start, i.segment_end, i.stripe_timestamp, o.recorded_at as acknowledged_at,
+    p.quantity, p.events, p.oldest_event_time, p.newest_event_time, p.batch_id
+from ledger.intent i
+join ledger.outcome o on o.intent_id = i.intent_id and o.final
+join ledger.posting p
+    on p.subject_id = i.subject_id and p.segment_start = i.segment_start and p.intent_id = i.intent_id
+    and p.from_account = 3 and p.to_account = 4
+where not exists (select from ledger.invoice_allocation a where a.intent_id = i.intent_id);
+
+-- Acknowledged usage of a period whose invoice is final and has no line over it: a price that was swapped, an item that was taken out.
+-- Every price that an item's period ever had counts. What lies before the lines of its meter, and what lies behind them, each for itself.
+create view derived.unlined_item as
+with invoice as materialized (
+    select * from derived.invoice
+), line as materialized (
+    select i.stripe_customer, l.stripe_event_name, l.period_start, l.period_end
+    from invoice i
+    join ledger.invoice_line l on l.snapshot_id = i.snapshot_id
+    where i.status not in ('deleted', 'void') and l.stripe_event_name is not null and l.subscription_item_id is not null
+), told as (
+    select distinct on (f.subscription_item_id, f.period_start, f.stripe_event_name)
+        f.subscription_item_id, f.subscription_id, f.stripe_customer, f.stripe_event_name, f.price_id, f.currency, f.period_start,
+        last_value(f.period_end) over told_so_far as period_end
+    from ledger.billing_period f
+    window told_so_far as (
+        partition by f.subscription_item_id, f.period_start order by f.period_id rows between unbounded preceding and unbounded following
+    )
+    order by f.subscription_item_id, f.period_start, f.stripe_event_name, f.period_id
+), closed as (
+    -- The invoice that its end brought; it is made at once.
+    select distinct on (t.subscription_item_id, t.period_start, t.stripe_event_name)
+        t.*, i.invoice_id, i.snapshot_id, i.status, i.finalized_at, i.read_at
+    from told t
+    join invoice i
+        on i.subscription_id = t.subscription_id and i.finalized_at is not null and i.status in ('open', 'paid', 'uncollectible')
+        and i.created_at >= t.period_end - interval '1 hour' and i.created_at < t.period_end + interval '1 day'
+    order by t.subscription_item_id, t.period_start, t.stripe_event_name, i.created_at, i.invoice_id
+), lined as (
+    select c.subscription_item_id, c.period_start, c.stripe_event_name, min(l.period_start) as lines_from, max(l.period_end) as lines_to
+    from closed c
+    join line l
+        on l.stripe_customer = c.stripe_customer and l.stripe_event_name = c.stripe_event_name
+        and l.period_start < c.period_end and l.period_end > c.period_start
+    group by c.subscription_item_id, c.period_start, c.stripe_event_name
+)
+select
+    format('unlined:%s:%s', c.invoice_id, c.stripe_event_name) as invoice_id, c.snapshot_id, c.stripe_customer, c.status, c.finalized_at, c.read_at,
+    c.subscription_item_id, c.stripe_event_name, g.gap_start as period_start, g.gap_end as period_end, c.price_id, c.currency
+from closed c
+left join lined l
+    on l.subscription_item_id = c.subscription_item_id and l.period_start = c.period_start and l.stripe_event_name = c.stripe_event_name
+join ledger.lane n on n.stripe_customer = c.stripe_customer and n.stripe_event_name = c.stripe_event_name
+cross join lateral (
+    values (c.period_start, coalesce(l.lines_from, c.period_end)), (l.lines_to, c.period_end)
+) as g (gap_start, gap_end)
+where g.gap_start < g.gap_end
+    -- Another subscription that counts the same usage may bill it.
+    and not exists (
+        select from derived.period o
+        where o.stripe_customer = c.stripe_customer and o.stripe_event_name = c.stripe_event_name
+            and o.subscription_id <> c.subscription_id and o.period_start < g.gap_end and o.period_end > g.gap_start
+    )
+    and (
+        exists (
+            select from derived.acknowledged_intent a
+            where a.lane_id = n.lane_id and a.stripe_timestamp >= g.gap_start and a.stripe_timestamp < g.gap_end
+        )
+        or exists (
+            select from ledger.invoice_posting p
+            where p.invoice_id = format('unlined:%s:%s', c.invoice_id, c.stripe_event_name)
+                and p.subscription_item_id = c.subscription_item_id and p.period_start = g.gap_start
+        )
+    );
+
 -- A subscription item's period on an invoice: its usage lines together, beside what the ledger posted for them.
 create view derived.billed_item as
 with grouped as (
@@ -45,6 +122,12 @@ with grouped as (
         select from ledger.invoice_line l
         where l.subscription_item_id = p.subscription_item_id and l.period_start = p.period_start
     )
+    union all
+    -- Received for a period whose invoice is final, under no line of it: missed as a whole.
+    select
+        u.invoice_id, u.snapshot_id, u.stripe_customer, u.status, u.finalized_at, u.read_at, u.subscription_item_id, u.stripe_event_name,
+        u.period_start, u.period_end, u.price_id, u.currency, 0, 0
+    from derived.unlined_item u
 ), posted as (
     select
         p.invoice_id,
@@ -80,18 +163,6 @@ left join lateral (
     limit 1
 ) e on true
 left join derived.meter m on m.meter = e.meter;
-
--- What Stripe acknowledged and no invoice has taken up yet: all of an intent at once, under the timestamp it was sent with.
-create view derived.acknowledged_intent as
-select
-    i.intent_id, i.lane_id, i.subject_id, i.segment_start, i.segment_end, i.stripe_timestamp, o.recorded_at as acknowledged_at,
-    p.quantity, p.events, p.oldest_event_time, p.newest_event_time, p.batch_id
-from ledger.intent i
-join ledger.outcome o on o.intent_id = i.intent_id and o.final
-join ledger.posting p
-    on p.subject_id = i.subject_id and p.segment_start = i.segment_start and p.intent_id = i.intent_id
-    and p.from_account = 3 and p.to_account = 4
-where not exists (select from ledger.invoice_allocation a where a.intent_id = i.intent_id);
 
 -- Who a Stripe customer is with us.
 create view derived.stripe_customer as

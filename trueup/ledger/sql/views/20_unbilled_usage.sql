@@ -70,7 +70,8 @@ with legs as (
         coalesce(n.stripe_customer, u.stripe_customer, c.stripe_customer, case when starts_with(h.customer, 'cus_') then h.customer end)
             as stripe_customer,
         coalesce(n.stripe_event_name, u.stripe_event_name) as stripe_event_name,
-        x.amount_missed_minor
+        x.amount_missed_minor,
+        v.subscription_item_id as missed_item, v.period_start as missed_start, v.period_end as missed_end, v.currency as missed_currency
     from standing s
     join derived.subject h on h.subject_id = s.subject_id
     left join ops.uncovered_segment u on s.account_id = 2 and u.subject_id = s.subject_id and u.segment_start = s.segment_start
@@ -87,10 +88,12 @@ with legs as (
         order by o.intent_id, o.outcome_id desc
     ) a on a.intent_id = s.intent_id
     left join ledger.invoice_allocation x on s.account_id = 6 and x.intent_id = s.intent_id
+    left join ledger.invoice_posting v on v.invoice_posting_id = x.invoice_posting_id
 ), priced as (
     -- The item's period that holds it; of two that count the same usage, the one that began last.
     select distinct on (n.number)
-        n.*, p.subscription_item_id, p.period_start, p.period_end, p.finalizes_at, p.unit_amount_decimal, p.currency
+        n.*, coalesce(p.subscription_item_id, n.missed_item) as subscription_item_id, coalesce(p.period_start, n.missed_start) as period_start,
+        coalesce(p.period_end, n.missed_end) as period_end, p.finalizes_at, p.unit_amount_decimal, coalesce(p.currency, n.missed_currency) as currency
     from named n
     left join meter_name e on e.meter = n.meter and (n.stripe_event_name is null or n.stripe_event_name = e.stripe_event_name)
     left join derived.item_period p

@@ -113,7 +113,7 @@ select
     c.identity, c.source, c.id, 90, case when a.quantity_missed = 0 or a.quantity_invoiced <> 0 then 'invoiced' else 'missed_invoice' end, p.recorded_at,
     concat_ws('; ',
         case when p.snapshot_id is null then 'no invoice came: ' || p.invoice_id
-            else format('invoice %s%s, line %s', p.invoice_id, ' (' || n.number || ')', coalesce(l.line_ids, 'none')) end,
+            else format('invoice %s%s, line %s', n.invoice_id, ' (' || n.number || ')', coalesce(l.line_ids, 'none')) end,
         format('of intent %s %s billed', c.intent_id, ops.in_unit(a.quantity_invoiced, h.scale)),
         case when a.quantity_missed <> 0 then format('%s missed', ops.in_unit(a.quantity_missed, h.scale)) end)
 from derived.event_intent c
