@@ -116,7 +116,7 @@ class Invoices:
         self.expect(stripe_customer)
 
     def _learn_prices(self, named: Sequence[tuple[str, str]], now_ms: int) -> dict[str, PriceReading]:
-        """Ask for prices that are not known, or were read a sweep ago: what they charge never changes, all else may. Each has its currency."""
+        """Ask for prices that are not known, or were read a sweep ago: what they charge never changes, all else may."""
         wanted: dict[str, set[str]] = defaultdict(set)
         for price_id, currency in named:
             wanted[price_id].add(currency)
