@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -114,6 +115,7 @@ class Supervisor:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._say = say
         self._kept: dict[str, _Kept] = {}
+        self._generations: list[tuple[str, ...]] = []
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -125,7 +127,9 @@ class Supervisor:
                 Footprint(note).sweep()
 
     def start(self, parts: Iterable[Part]) -> None:
-        """Starts parts and looks after them from now on; `wait_ready` waits for them."""
+        """Starts parts and looks after them from now on; `wait_ready` waits for them. They may need those of earlier calls."""
+        parts = list(parts)
+        self._generations.append(tuple(part.name for part in parts))
         for part in parts:
             kept = _Kept(part, self._logs, self._footprints)
             self._say(f"{part.name}: starting")
@@ -212,10 +216,11 @@ class Supervisor:
             kept.wanted = True
 
     def stop_all(self) -> None:
-        """Stops everything, what was started last first."""
-        for name in reversed(list(self._kept)):
-            self._say(f"{name}: stopping")
-            self.stop(name)
+        """Stops everything: what was started by one call at once, what was started last first."""
+        for names in reversed(self._generations):
+            self._say(f"stopping {', '.join(names)}")
+            with ThreadPoolExecutor(max_workers=max(1, len(names)), thread_name_prefix="stopping") as threads:
+                list(threads.map(self.stop, [name for name in names if name in self._kept]))
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
