@@ -12,7 +12,7 @@ from trueup.cli.faults import AnswerIsNo, UsageFault
 from trueup.cli.options import AsJson, instant_option
 from trueup.cli.output import emit_rows, say
 from trueup.cli.target import find_target, ledger
-from trueup.ledger.store import proof
+from trueup.ledger.store import proof, reconciliation
 
 DIFFERENCE_COLUMNS = (
     "customer_id",
@@ -27,7 +27,6 @@ DIFFERENCE_COLUMNS = (
     "settled",
 )
 AGREES = "agrees"
-ALARMS = frozenset({"unexplained", "foreign_event", "sent_twice"})
 PROOF_COLUMNS = ("check_name", "status", "evaluated", "violations", "pending", "oldest_pending_at", "meaning")
 ALL = "all"
 
@@ -45,20 +44,29 @@ def reconcile(
     every: Annotated[bool, typer.Option("--all", help="Show the hours that agree, too; --json always does.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read Stripe now and explain every difference, hour by hour. Exit 1 when one is not explained by us."""
+    """Read Stripe now and explain every difference, hour by hour. Exit 1 when one is no work on its way, as the proof has it."""
     target = find_target()
     settings = target.settings
     settings.require("stripe_api_key")
     # Asked first, so that a ledger that is away or of another version says so at once.
     ledger(target).close()
-    rows = [asdict(row) for row in reconcile_now(settings, customer, instant_option(from_, "--from"), instant_option(to, "--to"))]
+    from_ms, to_ms = instant_option(from_, "--from"), instant_option(to, "--to")
+    try:
+        rows = [asdict(row) for row in reconcile_now(settings, customer, from_ms, to_ms)]
+    except LookupError as nobody:
+        raise AnswerIsNo(str(nobody)) from nobody
     differing = [row for row in rows if row["explanation"] != AGREES]
     emit_rows(rows if every or as_json else differing, DIFFERENCE_COLUMNS, as_json=as_json)
-    alarms = [row for row in differing if row["explanation"] in ALARMS]
-    if alarms:
-        kinds = sorted({row["explanation"] for row in alarms})
-        raise AnswerIsNo(f"{len(alarms)} of {len(rows)} hours: {', '.join(kinds)}")
+    found = alarms(rows)
+    if found:
+        kinds = sorted({row["explanation"] for row in found})
+        raise AnswerIsNo(f"{len(found)} of {len(rows)} hours: {', '.join(kinds)}")
     say(f"{len(rows)} hours compared: {len(rows) - len(differing)} agree, {len(differing)} differ for a known reason.")
+
+
+def alarms(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The hours that are wrong: what is on its way explains itself, what came after its period's close agrees with Stripe."""
+    return [row for row in rows if row["explanation"] in reconciliation.ALARMING]
 
 
 def prove(

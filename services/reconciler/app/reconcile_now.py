@@ -21,14 +21,18 @@ def reconcile_now(
 ) -> list[ReconciliationRow]:
     """Read everything now, whole or for one customer or range, and give finance.stripe_reconciliation of it.
 
-    Transient when a reading went unanswered: what is shown would not be what Stripe says now.
+    Transient when a reading went unanswered: what is shown would not be what Stripe says now. LookupError for a customer who has no
+    Stripe customer: nothing would be compared.
     """
     session = Session(settings.postgres_dsn, "trueup-reconcile")
     stripe = StripeReader(settings.stripe_api_key, settings.stripe_url, clock_from(settings.clock))
     try:
         reading = Reading(session, stripe, READERS)
         now_ms = session.run(ledger_clock.now_ms)
-        outcome = reading.subscriptions(session.run(lambda connection: reconciliation.billed_customers(connection, customer)))
+        billed = session.run(lambda connection: reconciliation.billed_customers(connection, customer))
+        if customer is not None and not billed:
+            raise LookupError(f"{customer} has no Stripe customer: there is nothing to compare")
+        outcome = reading.subscriptions(billed)
         lanes = {lane.lane_id: lane for lane in session.run(lambda connection: reconciliation.lanes(connection, customer))}
         found = session.run(reconciliation.open_hours)
         hours = by_lane([(hour.lane_id, Hour(hour.hour_start_ms, hour.touched_at_ms, hour.read_at_ms, hour.differs)) for hour in found])

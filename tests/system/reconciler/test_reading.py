@@ -129,7 +129,8 @@ def test_reconcile_now_reads_everything_and_explains_it(world: DispatchWorld) ->
     assert [(row.difference, row.explanation) for row in rows] == [(3, "foreign_event"), (0, "agrees")]
     one = reconcile_now(_settings(world), None, world.now_ms - 4 * HOUR_MS, world.now_ms)
     assert [(row.difference, row.explanation) for row in one] == [(0, "agrees")]
-    assert reconcile_now(_settings(world), customer="globex") == []
+    with pytest.raises(LookupError, match="globex has no Stripe customer"):
+        reconcile_now(_settings(world), customer="globex")
 
 
 def test_more_hours_than_a_page(world: DispatchWorld) -> None:
