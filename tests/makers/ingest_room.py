@@ -5,30 +5,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from devstack.places import LOOPBACK, free_port
-from devstack.process import Command, spawn, wait_until
+from tests.makers.room_process import RoomProcess
+from tests.makers.room_process import bearer as bearer
+from tests.makers.room_process import make_key as make_key
 from trueup.contracts.catalogue import CatalogueVersion
 from trueup.contracts.codec import encode_catalogue_version
 from trueup.contracts.topics import TopicNames
-from trueup.ledger.store import api_keys
-from trueup.ledger.store.connection import connect
 from trueup.runtime.kafka import OffsetsReader, client_options, producer_options
 from trueup.runtime.settings import StreetSettings
 
-START_SECONDS = 60
 SECRET, OLD_SECRET = "whsec_of_this_street", "whsec_of_before"
 CATALOGUE = """
 [meter.input_tokens]
@@ -45,71 +39,31 @@ finalization_grace = "PT24H"
 """
 
 
-class IngestRoom:
+class IngestRoom(RoomProcess):
     """One room: its process, its doors, its probes, its log."""
 
     def __init__(self, settings: StreetSettings, folder: Path, **environment: str) -> None:
         self.settings = settings
-        self.log = folder / "ingest.log"
-        self.port, self.probes = free_port(), free_port()
-        self.environment = {
-            "TRUEUP_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
-            "TRUEUP_TOPIC_PREFIX": settings.topic_prefix,
-            "TRUEUP_PARTITIONS": str(settings.partitions),
+        self.port = free_port()
+        own = {
             "TRUEUP_POSTGRES_DSN": settings.postgres_dsn,
             "TRUEUP_STRIPE_WEBHOOK_SECRET": f"{OLD_SECRET},{SECRET}",
-            "TRUEUP_ROOM": "ingest",
-            "TRUEUP_HTTP_PORT": str(self.probes),
             "TRUEUP_INGEST_PORT": str(self.port),
-            **environment,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__("ingest", settings, folder, {**own, **environment})
 
     @property
     def url(self) -> str:
         """The doors."""
         return f"http://{LOOPBACK}:{self.port}"
 
-    def start(self) -> None:
-        """Start it and wait until it takes usage."""
-        self.process = spawn(Command((sys.executable, "-m", "services.ingest"), self.environment), self.log)
-        assert wait_until(self.is_ready, START_SECONDS, 0.05), self.log.read_text()
-
-    def is_ready(self) -> bool:
-        """Whether it says so."""
-        try:
-            return requests.get(f"http://{LOOPBACK}:{self.probes}/readyz", timeout=5).status_code == 200
-        except requests.RequestException:
-            return False
-
-    def page(self, path: str) -> dict[str, Any]:
-        """What a probe answers."""
-        content: dict[str, Any] = requests.get(f"http://{LOOPBACK}:{self.probes}{path}", timeout=5).json()
-        return content
-
-    def metric(self, sample: str) -> float:
-        """A sample's value, written as Prometheus reads it."""
-        text = requests.get(f"http://{LOOPBACK}:{self.probes}/metrics", timeout=5).text
-        return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"trueup_{sample} ")), 0.0)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and give the exit code."""
-        assert self.process is not None
-        if self.process.poll() is None:
-            os.kill(self.process.pid, number)
-        return self.process.wait(30)
-
 
 @contextmanager
 def ingest_room(settings: StreetSettings, folder: Path, **environment: str) -> Iterator[IngestRoom]:
     """A room that takes usage; its end must be a clean one."""
     room = IngestRoom(settings, folder, **environment)
-    room.start()
-    try:
+    with room.running():
         yield room
-    finally:
-        code = room.stop()
-    assert code == 0, room.log.read_text()
 
 
 def append_catalogue(settings: StreetSettings, text: str = CATALOGUE, version: int = 1) -> None:
@@ -118,17 +72,6 @@ def append_catalogue(settings: StreetSettings, text: str = CATALOGUE, version: i
     value = encode_catalogue_version(CatalogueVersion(version, text, "test"))
     producer.produce(TopicNames(settings.topic_prefix).catalogue, key=str(version).encode(), value=value)
     assert producer.flush(30) == 0
-
-
-def make_key(dsn: str, holder: str = "inference team", scopes: Sequence[str] = api_keys.SCOPES, sources: Sequence[str] = ("*",)) -> str:
-    """A key for the doors."""
-    with connect(dsn, "test") as connection:
-        return api_keys.create(connection, holder, scopes=scopes, sources=sources, reason="test", created_by="test")
-
-
-def bearer(key: str) -> dict[str, str]:
-    """The header that shows a key."""
-    return {"Authorization": f"Bearer {key}"}
 
 
 def an_event(id: str = "req-1", **changed: Any) -> dict[str, Any]:

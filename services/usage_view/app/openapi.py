@@ -115,7 +115,7 @@ def _query(name: str, description: str, schema: dict[str, Any] | None = None) ->
 
 
 def _customer() -> dict[str, Any]:
-    return {"name": "customer", "in": "path", "required": True, "schema": _NAME}
+    return {"name": "customer", "in": "path", "required": True, "schema": _NAME, "example": "acme"}
 
 
 def _period() -> dict[str, Any]:

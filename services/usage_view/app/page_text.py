@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from babel.dates import format_date, format_datetime
-from babel.numbers import format_currency, format_decimal
+from babel.numbers import format_currency, format_decimal, get_currency_symbol
 
 from services.usage_view.app.reading import Reading
 from services.usage_view.app.shown import quantity_text
@@ -156,7 +156,8 @@ def _unit_price(amount_minor: Decimal, currency: str | None) -> str:
 
 
 def _in_currency(amount: Decimal, currency: str, places: str) -> str:
-    pattern = f"¤#,##0.{places}" if places else "¤#,##0"
+    gap = "\N{NO-BREAK SPACE}" if get_currency_symbol(currency.upper(), locale=LOCALE).isalpha() else ""
+    pattern = f"¤{gap}#,##0.{places}" if places else f"¤{gap}#,##0"
     return format_currency(amount, currency.upper(), format=pattern, locale=LOCALE, currency_digits=False)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from trueup.contracts.problems import Fault, Refused, is_text, quote, unprocessable
 
 MOST_PARAMETERS = 16
-LONGEST_VALUE = 1_024
+LONGEST_VALUE = 255
 
 
 def parameters(query_string: bytes, known: Collection[str]) -> Mapping[str, str]:

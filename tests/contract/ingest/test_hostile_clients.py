@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ import requests
 
 from devstack.places import LOOPBACK
 from tests.makers.ingest_room import IngestRoom, an_event, append_catalogue, bearer, ingest_room, signed
+from tests.makers.raw_http import begun, head, status_of
 from trueup.runtime.settings import StreetSettings
 
 TEN_MEGABYTES = 10 * 1024 * 1024
@@ -28,62 +28,21 @@ def impatient(settings: StreetSettings, key: str, tmp_path: Path) -> Iterator[In
         yield running
 
 
-def head(room: IngestRoom, *lines: str, path: str = "/v1/events") -> socket.socket:
-    """A connection on which the head of a POST was sent."""
-    connection = socket.create_connection((LOOPBACK, room.port), timeout=30)
-    connection.sendall("\r\n".join((f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", *lines, "", "")).encode())
-    return connection
-
-
-def begun(room: IngestRoom, beginning: bytes) -> socket.socket:
-    """A connection on which the beginning of a head was sent."""
-    connection = socket.create_connection((LOOPBACK, room.port), timeout=30)
-    connection.sendall(beginning)
-    return connection
-
-
-def status_of(connection: socket.socket) -> int:
-    """The status of the answer, which is read to its end: it may come in pieces. 0 when the other side hung up without one."""
-    answer = b""
-    while (missing := missing_of(answer)) > 0:
-        piece = connection.recv(missing)
-        if not piece:
-            break
-        answer += piece
-    return int(answer.split()[1]) if answer else 0
-
-
-def missing_of(answer: bytes) -> int:
-    """How much more may be read of an answer without reading beyond its end."""
-    start, blank, body = answer.partition(b"\r\n\r\n")
-    if not blank:
-        return 1
-    said = [line.partition(b":")[2] for line in start.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-    return int(said[0]) - len(body) if said else 0
-
-
-def memory(room: IngestRoom) -> int:
-    """Resident bytes of the room's process."""
-    assert room.process is not None
-    lines = Path(f"/proc/{room.process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1_024 for line in lines if line.startswith("VmRSS"))
-
-
 def test_no_key_no_body(room: IngestRoom, key: str) -> None:
     """The answer is there before a byte of the body was sent; so it is for a body that says it is too large."""
     wrong = f"Authorization: Bearer {key[:-4]}0000"
     signature = f"Stripe-Signature: {signed(b'')}"
     cases = [
-        (head(room, "Content-Length: 1000000"), 401),
-        (head(room, "Content-Length: 1000000", wrong), 401),
-        (head(room, "Transfer-Encoding: chunked", wrong), 401),
-        (head(room, f"Content-Length: {TEN_MEGABYTES}", f"Authorization: Bearer {key}"), 413),
-        (head(room, "Content-Length: " + "9" * 18, f"Authorization: Bearer {key}"), 413),
-        (head(room, "Content-Length: 1000", path="/webhooks/stripe"), 400),
-        (head(room, f"Content-Length: {TEN_MEGABYTES}", signature, path="/webhooks/stripe"), 413),
-        (head(room, "Content-Length: 7", f"Authorization: Bearer {key}", f"Authorization: Bearer {key}"), 400),
-        (head(room, "Content-Length: 7", "Transfer-Encoding: chunked", f"Authorization: Bearer {key}"), 400),
-        (begun(room, b"POST /v1/events HTTP/1.1\r\nX: " + b"x" * 20_000), 400),
+        (head(room.port, "Content-Length: 1000000"), 401),
+        (head(room.port, "Content-Length: 1000000", wrong), 401),
+        (head(room.port, "Transfer-Encoding: chunked", wrong), 401),
+        (head(room.port, f"Content-Length: {TEN_MEGABYTES}", f"Authorization: Bearer {key}"), 413),
+        (head(room.port, "Content-Length: " + "9" * 18, f"Authorization: Bearer {key}"), 413),
+        (head(room.port, "Content-Length: 1000", path="/webhooks/stripe"), 400),
+        (head(room.port, f"Content-Length: {TEN_MEGABYTES}", signature, path="/webhooks/stripe"), 413),
+        (head(room.port, "Content-Length: 7", f"Authorization: Bearer {key}", f"Authorization: Bearer {key}"), 400),
+        (head(room.port, "Content-Length: 7", "Transfer-Encoding: chunked", f"Authorization: Bearer {key}"), 400),
+        (begun(room.port, b"POST /v1/events HTTP/1.1\r\nX: " + b"x" * 20_000), 400),
     ]
     assert [status_of(connection) for connection, _ in cases] == [status for _, status in cases]
     for connection, _ in cases:
@@ -94,23 +53,23 @@ def test_ten_megabytes(room: IngestRoom, key: str) -> None:
     """Said or not said, with a key or without: refused, the client sees why, and the room holds none of it."""
     body = b"[" + b" " * TEN_MEGABYTES + b"]"
     requests.post(f"{room.url}/v1/events", json=an_event(), headers=bearer(key), timeout=30)
-    before = memory(room)
+    before = room.memory()
     headers = {"Content-Type": "application/json"}
     for _ in range(5):
         for shown, status in ((bearer(key), 413), (bearer(key[:-4] + "0000"), 401)):
             assert requests.post(f"{room.url}/v1/events", data=body, headers=headers | shown, timeout=30).status_code == status
             pieces = (body[at : at + 65_536] for at in range(0, len(body), 65_536))
             assert requests.post(f"{room.url}/v1/events", data=pieces, headers=headers | shown, timeout=30).status_code == status
-    simple = head(room, f"Content-Length: {len(body)}", f"Authorization: Bearer {key}")
+    simple = head(room.port, f"Content-Length: {len(body)}", f"Authorization: Bearer {key}")
     simple.sendall(body)  # a client that sends all of it before it listens is not cut off half-way
     assert status_of(simple) == 413
-    assert memory(room) - before < TEN_MEGABYTES
+    assert room.memory() - before < TEN_MEGABYTES
     assert requests.post(f"{room.url}/v1/events", json=an_event(), headers=bearer(key), timeout=30).status_code == 202
 
 
 def test_slow_heads_are_hung_up_on(impatient: IngestRoom, key: str) -> None:
     """A hundred clients that send a byte now and then: all are gone in a moment, and others are served meanwhile."""
-    slow = [begun(impatient, b"POST /v1/events HTTP/1.1\r\nX-A: ") for _ in range(100)]
+    slow = [begun(impatient.port, b"POST /v1/events HTTP/1.1\r\nX-A: ") for _ in range(100)]
     assert requests.post(f"{impatient.url}/v1/events", json=an_event(), headers=bearer(key), timeout=30).status_code == 202
     ended = 0
     for connection in slow:
@@ -124,7 +83,7 @@ def test_slow_heads_are_hung_up_on(impatient: IngestRoom, key: str) -> None:
 
 def test_a_slow_second_head_is_hung_up_on_too(impatient: IngestRoom) -> None:
     """The first request of a connection may not buy it patience for the next."""
-    connection = begun(impatient, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection = begun(impatient.port, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
     assert status_of(connection) == 200
     connection.sendall(b"G")
     assert status_of(connection) == 0
@@ -133,10 +92,10 @@ def test_a_slow_second_head_is_hung_up_on_too(impatient: IngestRoom) -> None:
 def test_slow_bodies_are_told(impatient: IngestRoom, key: str) -> None:
     """Who has a key and sends a byte now and then is told so; four of them are all that one key may have, others get in."""
     shown = f"Authorization: Bearer {key}"
-    slow = [head(impatient, "Content-Length: 1000", shown) for _ in range(4)]
+    slow = [head(impatient.port, "Content-Length: 1000", shown) for _ in range(4)]
     for connection in slow:
         connection.sendall(b"[")
-    full = head(impatient, "Content-Length: 2", shown)
+    full = head(impatient.port, "Content-Length: 2", shown)
     assert status_of(full) == 429
     assert requests.get(f"{impatient.url}/livez", timeout=30).status_code == 200
     assert [status_of(connection) for connection in slow] == [408] * 4
@@ -145,7 +104,7 @@ def test_slow_bodies_are_told(impatient: IngestRoom, key: str) -> None:
 
 def test_who_knocks_without_a_key_does_not_take_the_room(impatient: IngestRoom, key: str) -> None:
     """Webhooks whose bodies never come may be a quarter of what is in hand."""
-    slow = [head(impatient, "Content-Length: 1000", f"Stripe-Signature: {signed(b'')}", path="/webhooks/stripe") for _ in range(8)]
+    slow = [head(impatient.port, "Content-Length: 1000", f"Stripe-Signature: {signed(b'')}", path="/webhooks/stripe") for _ in range(8)]
     time.sleep(0.3)
     assert requests.post(f"{impatient.url}/v1/events", json=an_event(), headers=bearer(key), timeout=30).status_code == 202
     answered = [status_of(connection) for connection in slow]

@@ -86,7 +86,9 @@ def events(
         "after_batch": after[0],
         "after_offset": after[1],
     }
-    batches = [row[0] for row in connection.execute(_sql("batches"), given | {"most": MOST_BATCHES})]
+    # A batch that was read to its end is not looked at again.
+    first = after[0] + 1 if after[1] == _LAST_OFFSET else after[0]
+    batches = [row[0] for row in connection.execute(_sql("batches"), given | {"first_batch": first, "most": MOST_BATCHES})]
     with connection.cursor(row_factory=class_row(CustomerEvent)) as cursor:
         found = cursor.execute(_sql("events"), given | {"batches": batches, "limit": limit + 1}).fetchall()
     if len(found) > limit:

@@ -77,7 +77,7 @@ order by n.partition;
 -- The next batches that brought usage of the customer's period. A posting's window begins at most an hour before its newest event.
 select distinct b.batch_id
 from derived.customer_batch b
-where b.customer = %(customer)s and (%(meter)s::text is null or b.meter = %(meter)s) and b.batch_id >= %(after_batch)s
+where b.customer = %(customer)s and (%(meter)s::text is null or b.meter = %(meter)s) and b.batch_id >= %(first_batch)s
     and b.segment_start >= %(start)s::timestamptz - interval '1 hour' and b.segment_start < %(end)s::timestamptz
 order by b.batch_id
 limit %(most)s;
