@@ -15,7 +15,6 @@ from trueup.ledger.store import plans, queries
 from trueup.ledger.store.instants import instant
 from trueup.ledger.store.plans import PlanFact
 
-
 # What view derived.check_hours_equal_summaries calls wrong: no work on its way explains it, and a person has to look.
 ALARMING = frozenset({"rejected", "foreign_event", "sent_twice", "window_edge", "unexplained"})
 
