@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
+from services.reconciler.core import timeline
+from services.reconciler.core.closing import PeriodInvoice
 from trueup.ledger.invoices import InvoiceReading, LineReading, PriceReading
 
 
@@ -85,3 +87,36 @@ class InvoiceReads(Protocol):
 
     def event_names(self) -> Mapping[str, str]:
         """Event names by meter id."""
+
+
+class PeriodReads(Protocol):
+    """What the keeper reads. Every method reads all pages, and raises Transient when an answer is missing."""
+
+    def event_names(self) -> Mapping[str, str]:
+        """Event names by meter id."""
+
+    def subscriptions(self, stripe_customer: str) -> Sequence[timeline.Subscription]:
+        """A customer's subscriptions, cancelled ones too; none when Stripe does not know the customer."""
+
+    def invoices(self, stripe_customer: str, since_ms: int) -> Sequence[PeriodInvoice]:
+        """Which invoice bills which item's period, of a customer's invoices made since an instant."""
+
+    def total(self, meter_id: str, stripe_customer: str, from_ms: int, to_ms: int) -> float:
+        """The summary of one range of whole minutes."""
+
+
+class SummaryReads(Protocol):
+    """Where a flush is confirmed."""
+
+    def event_names(self) -> Mapping[str, str]:
+        """Event names by meter id."""
+
+    def total(self, meter_id: str, stripe_customer: str, from_ms: int, to_ms: int) -> float:
+        """The summary of one range of whole minutes."""
+
+
+class EventReads(Protocol):
+    """Where the gaps are closed."""
+
+    def events(self, since_ms: int) -> Sequence[Mapping[str, Any]]:
+        """Every event that Stripe still lists, made since an instant."""

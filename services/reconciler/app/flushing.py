@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
+from services.reconciler.ports import SummaryReads
 from trueup.contracts.errors import Transient
 from trueup.contracts.quantities import summary_to_smallest
 from trueup.ledger.store import customers, flush
@@ -13,16 +13,6 @@ from trueup.ledger.store.session import Session
 from trueup.runtime import log
 
 PERIOD_ENDED = "the billing period ended"
-
-
-class SummaryReads(Protocol):
-    """Where a flush is confirmed."""
-
-    def event_names(self) -> Mapping[str, str]:
-        """Event names by meter id."""
-
-    def total(self, meter_id: str, stripe_customer: str, from_ms: int, to_ms: int) -> float:
-        """The summary of one range of whole minutes."""
 
 
 class Flushing:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 from services.reconciler.core.webhooks import NOTHING_TOLD, Event, Folded, event_of, fold, hinted
 from services.reconciler.metrics import EVENTS_MISSED, WEBHOOK_LAST, WEBHOOKS
+from services.reconciler.ports import EventReads
 from trueup.contracts.errors import Broken, Transient
 from trueup.contracts.webhooks import StripeWebhook
 from trueup.ledger.store import deployment, periods
@@ -24,13 +24,6 @@ ON_ITS_WAY_MS = 5 * 60_000
 # Each poll looks back over the last one's end: events are listed a moment after their date.
 OVERLAP_MS = 60 * 60_000
 AGAIN_MS = 60_000
-
-
-class EventReads(Protocol):
-    """Where the gaps are closed."""
-
-    def events(self, since_ms: int) -> Sequence[Mapping[str, Any]]:
-        """Every event that Stripe still lists, made since an instant."""
 
 
 class Notifications:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
 
 from services.reconciler.app.capturing import Capturing
 from services.reconciler.app.flushing import PERIOD_ENDED
-from services.reconciler.core.closing import Change, Invoice, Period, PeriodInvoice, judge, next_look_ms
-from services.reconciler.core.timeline import Subscription, facts_of
+from services.reconciler.core.closing import Change, Invoice, Period, judge, next_look_ms
+from services.reconciler.core.timeline import facts_of
 from services.reconciler.metrics import READS
+from services.reconciler.ports import PeriodReads
 from trueup.contracts.catalogue import Catalogue, parse
 from trueup.contracts.errors import Transient
 from trueup.contracts.plans import plan_of
@@ -26,22 +26,6 @@ DAY_MS = 86_400_000
 # Stripe takes usage for 35 days back, and a period may be that much older at its other end.
 REACH_MS = 70 * DAY_MS
 AGAIN_MS = 60_000
-
-
-class PeriodReads(Protocol):
-    """What the keeper reads. Every method reads all pages, and raises Transient when an answer is missing."""
-
-    def event_names(self) -> Mapping[str, str]:
-        """Event names by meter id."""
-
-    def subscriptions(self, stripe_customer: str) -> Sequence[Subscription]:
-        """A customer's subscriptions, cancelled ones too; none when Stripe does not know the customer."""
-
-    def invoices(self, stripe_customer: str, since_ms: int) -> Sequence[PeriodInvoice]:
-        """Which invoice bills which item's period, of a customer's invoices made since an instant."""
-
-    def total(self, meter_id: str, stripe_customer: str, from_ms: int, to_ms: int) -> float:
-        """The summary of one range of whole minutes."""
 
 
 class Periods:
