@@ -16,7 +16,10 @@ class Coverage:
     segment_end: datetime
     after_batch: int
     through_batch: int
+    looked_through: int  # by the cut; beyond `through_batch` when the rest did not fit
     cut_id: int
+    fits: bool  # some run of its batches has a sum that an intent can hold
+    whole: bool  # nothing is left for the next round
     quantity: int  # smallest unit
     events: int  # 0: everything was covered already
     oldest_event_time: datetime

@@ -11,6 +11,7 @@ from trueup.contracts.errors import Broken
 from trueup.ledger.store import deployment, flush
 from trueup.ledger.store.dispatch import cuts, lanes
 from trueup.ledger.store.session import Connection, Session
+from trueup.runtime import log
 from trueup.runtime.metrics import Registry
 
 MOST_INTENTS_AT_ONCE = 500
@@ -29,6 +30,7 @@ class Cutter:
         self._cut_at_seconds = 0.0
         self._judged_at_seconds = 0.0
         self._look_for_boundaries = True
+        self._log = log.get("dispatch").bind(holder=writer)
 
     def step(self) -> int:
         """Do what is due; says how many intents were made."""
@@ -84,6 +86,9 @@ class Cutter:
         if not covered:
             return 0
         account = self._stripe_account(connection)
+        for item in covered:
+            if not item.fits:
+                self._log.error("set aside: no intent can hold this usage", subject=item.subject_id, segment_start=item.segment_start_ms)
         drafts = [draft(item, stripe_account=account) for item in covered if item.events]
         return cuts.make_intents(connection, drafts, [item for item in covered if not item.events], self._writer)
 

@@ -10,6 +10,7 @@ from trueup.ledger.intents import UnknownIntent
 # Two readings this far apart must agree: Stripe's summaries lag.
 BETWEEN_READS_MS = 15 * 60_000
 _MOST_SUMS = 100_000
+_LARGEST_QUANTITY = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ def settle(unknown: Sequence[UnknownIntent], *, acknowledged: int, stripe: int) 
     landed = stripe - acknowledged
     least = sum(min(item.quantity, 0) for item in unknown)
     most = sum(max(item.quantity, 0) for item in unknown)
+    if max(abs(figure) for figure in (stripe, acknowledged, landed, least, most)) > _LARGEST_QUANTITY:
+        return Undecidable("too_large")
     if landed > most:
         return Undecidable("stripe_has_more")
     if landed < least:

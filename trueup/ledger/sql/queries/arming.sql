@@ -30,7 +30,7 @@ select
     p.stripe_event_name,
     coalesce(max(v.scale), 0) as scale,
     floor(extract(epoch from w.at) * 1000)::bigint as from_ms,
-    coalesce(max(a.quantity), 0)::bigint as acknowledged,
+    coalesce(max(a.quantity), 0) as acknowledged,
     coalesce(max(k.unknown), 0)::bigint as unknown
 from pair p
 cross join window_start w
@@ -76,7 +76,15 @@ select x.customer from (
 -- name: halted_lanes
 select l.stripe_customer, l.stripe_event_name, s.halted_reason, floor(extract(epoch from s.halted_at) * 1000)::bigint
 from ops.lane_state s join ledger.lane l on l.lane_id = s.lane_id
-where s.halted_reason is not null order by l.stripe_customer, l.stripe_event_name;
+where s.halted_reason is not null
+union all
+-- No lane yet: what one intent can't hold waits before it.
+select
+    coalesce(ledger.stripe_customer_of(j.customer), j.customer), j.meter, u.waits_for,
+    floor(extract(epoch from min(u.due_at)) * 1000)::bigint
+from ops.uncovered_segment u join ledger.subject j on j.subject_id = u.subject_id
+where u.waits_for = 'too_large' group by j.customer, j.meter, u.waits_for
+order by 1, 2;
 
 -- name: outbox
 -- What waits on our side, by state: how many, the oldest usage in it, and the date past which Stripe can't be given it any more
@@ -96,7 +104,9 @@ from ops.open_intent o join ledger.intent i on i.intent_id = o.intent_id
 group by 1;
 
 -- name: halted_counts
-select s.halted_reason, count(*) from ops.lane_state s where s.halted_reason is not null group by s.halted_reason;
+select s.halted_reason, count(*) from ops.lane_state s where s.halted_reason is not null group by s.halted_reason
+union all
+select u.waits_for, count(distinct u.subject_id) from ops.uncovered_segment u where u.waits_for = 'too_large' group by u.waits_for;
 
 -- name: mapped
 select m.stripe_customer from ledger.customer_mapping m where m.customer = %(customer)s order by m.mapping_id desc limit 1;

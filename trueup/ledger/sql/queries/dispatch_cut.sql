@@ -84,7 +84,10 @@ join ledger.subject s on s.subject_id = t.subject_id
 left join ledger.meter_version v
     on v.version = (select max(c.version) from ledger.catalogue_version c) and v.meter = s.meter
 cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', t.length) as roll_up) r
-on conflict (subject_id, segment_start) do update set due_at = least(uncovered_segment.due_at, excluded.due_at);
+on conflict (subject_id, segment_start) do update
+-- What was too large for one intent may fit, with what came now.
+set due_at = least(uncovered_segment.due_at, excluded.due_at),
+    waits_for = case when uncovered_segment.waits_for = 'too_large' then 'unmapped' else uncovered_segment.waits_for end;
 
 -- name: progress
 update ops.dispatch_progress set discovered_through = %(through)s, cut_id = %(cut_id)s;
@@ -107,6 +110,7 @@ target as (
         coalesce(plain.stripe_event_name, scoped.stripe_event_name) as stripe_event_name,
         d.deadline,
         case
+            when u.waits_for = 'too_large' then 'too_large'
             -- A pause does not outlast the deadline: from there on it is decided by a person.
             when s.customer in (select p.customer from paused p) and coalesce(d.deadline > ops.now(), true) then 'disarmed'
             when m.stripe_customer is null then 'unmapped'
@@ -164,14 +168,18 @@ update ops.dispatch_progress set judged_by = %(judged_by)s where judged_by <> %(
 
 -- name: coverages
 -- What due segments hold beyond their last intent, up to the cut. Its batches are all committed: reading again gives the same.
+-- Where the sum would leave 64 bits, the longest run of batches whose sum fits; the rest is covered in the next round.
 select
     u.subject_id,
     u.segment_start,
     floor(extract(epoch from u.segment_start) * 1000)::bigint as segment_start_ms,
     p.segment_end,
     c.through_batch as after_batch,
-    g.discovered_through as through_batch,
+    case when w.fits_through = w.last_batch then g.discovered_through else coalesce(w.fits_through, g.discovered_through) end as through_batch,
+    g.discovered_through as looked_through,
     g.cut_id,
+    w.last_batch is null or w.fits_through is not null as fits,
+    w.fits_through is not distinct from w.last_batch as whole,
     p.quantity,
     p.events,
     p.oldest_event_time,
@@ -196,6 +204,16 @@ cross join lateral (
     where i.subject_id = u.subject_id and i.segment_start = u.segment_start
 ) c
 cross join lateral (
+    select max(r.batch_id) filter (where abs(r.running) <= 9223372036854775807) as fits_through, max(r.batch_id) as last_batch
+    from (
+        select q.batch_id, sum(sum(q.quantity)) over (order by q.batch_id) as running
+        from ledger.posting q
+        where q.subject_id = u.subject_id and q.segment_start = u.segment_start and q.to_account = 2
+          and q.batch_id > c.through_batch and q.batch_id <= g.discovered_through
+        group by q.batch_id
+    ) r
+) w
+cross join lateral (
     select
         min(n.segment_end) as segment_end, coalesce(sum(n.quantity), 0)::bigint as quantity, coalesce(sum(n.events), 0)::bigint as events,
         -- A posting that was divided stands there with its reversal; the dates are those of the part that was left.
@@ -205,7 +223,7 @@ cross join lateral (
         select p.*, min(p.segment_end) over () as shortest_end
         from ledger.posting p
         where p.subject_id = u.subject_id and p.segment_start = u.segment_start and p.to_account = 2
-          and p.batch_id > c.through_batch and p.batch_id <= g.discovered_through
+          and p.batch_id > c.through_batch and p.batch_id <= w.fits_through
     ) n
 ) p;
 
@@ -306,6 +324,13 @@ delete from ops.uncovered_segment u
 using unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[]) as g (subject_id, segment_start)
 where u.subject_id = g.subject_id and u.segment_start = g.segment_start;
 
+-- name: set_aside
+-- No run of its batches has a sum that an intent can hold. It stays where it is; the others go on.
+update ops.uncovered_segment u
+set waits_for = 'too_large', stripe_customer = null, stripe_event_name = null
+from unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[]) as g (subject_id, segment_start)
+where u.subject_id = g.subject_id and u.segment_start = g.segment_start;
+
 -- name: insert_batch
 insert into ledger.batch (batch_id, kind, writer, recorded_at) values (%(batch_id)s, %(kind)s, %(writer)s, ops.now());
 
@@ -335,7 +360,7 @@ cross join lateral (
     select coalesce(max(i.through_batch), 0) as through_batch from ledger.intent i
     where i.subject_id = u.subject_id and i.segment_start = u.segment_start
 ) c
-where b.boundary > u.segment_start and b.boundary < u.segment_start + interval '1 hour'
+where b.boundary > u.segment_start and b.boundary < u.segment_start + interval '1 hour' and u.waits_for is distinct from 'too_large'
     and exists (
         select from ledger.posting q
         join ledger.batch w on w.batch_id = q.batch_id and w.kind in ('capture', 'split', 'settlement')
@@ -438,8 +463,8 @@ gone as (
     delete from ops.uncovered_segment u using edge e where u.subject_id = e.subject_id and u.segment_start = e.segment_start
 )
 select
-    (select coalesce(sum(w.quantity), 0)::bigint from whole w), (select coalesce(sum(w.events), 0)::bigint from whole w),
-    (select coalesce(sum(p.quantity), 0)::bigint from part p), (select coalesce(sum(p.events), 0)::bigint from part p);
+    (select coalesce(sum(w.quantity), 0) from whole w), (select coalesce(sum(w.events), 0)::bigint from whole w),
+    (select coalesce(sum(p.quantity), 0) from part p), (select coalesce(sum(p.events), 0)::bigint from part p);
 
 -- name: expiring
 -- Lanes with intents that no call was made for, or whose calls surely did not arrive, and whose deadline has passed.

@@ -67,7 +67,7 @@ order by i.intent_id;
 
 -- name: acknowledged
 -- What of the hour stands in acknowledged: answered, or settled before as landed.
-select coalesce(sum(p.quantity), 0)::bigint
+select coalesce(sum(p.quantity), 0)
 from ledger.intent i
 join ledger.posting p
     on p.subject_id = i.subject_id and p.segment_start = i.segment_start and p.intent_id = i.intent_id

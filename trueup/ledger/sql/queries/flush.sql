@@ -57,7 +57,7 @@ from ops.flush f where f.flush_id = %(flush_id)s;
 
 -- name: quantities
 -- What of a flush is not through: covered by no intent yet, or by one without a final outcome.
-select s.meter, sum(x.quantity)::bigint, sum(x.items)::bigint
+select s.meter, sum(x.quantity), sum(x.items)::bigint
 from ledger.subject s
 cross join lateral (
     select coalesce(sum(p.quantity), 0) as quantity, coalesce(sum(p.events), 0) as items
@@ -107,7 +107,7 @@ where l.stripe_customer = %(stripe_customer)s
 group by l.lane_id, l.stripe_event_name, l.stripe_customer, d.scale;
 
 -- name: acknowledged
-select coalesce(sum(i.quantity), 0)::bigint
+select coalesce(sum(i.quantity), 0)
 from ledger.intent i
 join ledger.outcome o on o.intent_id = i.intent_id and o.final
 where i.lane_id = %(lane_id)s and i.stripe_timestamp >= %(from)s and i.stripe_timestamp < %(to)s

@@ -119,11 +119,13 @@ with shadowed as (
         select
             p.batch_id,
             concat_ws(',', p.subject_id, extract(epoch from p.segment_start), extract(epoch from p.segment_end), p.from_account,
-                p.to_account, p.quantity, p.events, extract(epoch from p.oldest_event_time), extract(epoch from p.newest_event_time),
-                p.intent_id) as line
+                p.to_account, sum(p.quantity), sum(p.events), extract(epoch from min(p.oldest_event_time)),
+                extract(epoch from max(p.newest_event_time)), p.intent_id) as line
         from ledger.posting p
         left join ledger.batch b on b.batch_id = p.batch_id
         where b.kind is distinct from 'split'
+        -- Capture posts a sum that 64 bits do not hold in several rows.
+        group by p.batch_id, p.subject_id, p.segment_start, p.segment_end, p.from_account, p.to_account, p.intent_id
     ) x
     group by x.batch_id
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Protocol
 
 import psycopg
@@ -93,7 +94,7 @@ class _Lane:
     stripe_event_name: str
     scale: int
     from_ms: int
-    acknowledged: int
+    acknowledged: Decimal
     unknown: int
 
 
@@ -141,8 +142,9 @@ def compare(connection: psycopg.Connection, reader: StripeReader, customer: str 
     for lane in lanes:
         values = reader.summary_values(lane.stripe_customer, lane.stripe_event_name, lane.from_ms, end_ms)
         stripe = sum(summary_to_smallest(value, lane.scale) for value in values)
-        if stripe != lane.acknowledged or lane.unknown:
-            differences.append(LaneDifference(lane.stripe_customer, lane.stripe_event_name, lane.acknowledged, stripe, lane.unknown))
+        acknowledged = int(lane.acknowledged)
+        if stripe != acknowledged or lane.unknown:
+            differences.append(LaneDifference(lane.stripe_customer, lane.stripe_event_name, acknowledged, stripe, lane.unknown))
     return len(lanes), tuple(differences)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.rows import class_row
@@ -98,16 +99,33 @@ def judge_waiting(connection: psycopg.Connection) -> None:
 def split(connection: psycopg.Connection, writer: str) -> int:
     """Divide, from their event rows, waiting postings that a boundary learnt later runs through; says how many segments.
 
-    The next cut finds the parts. Nothing happens when another cutter looked through a newer cut meanwhile.
+    The next cut finds the parts. Nothing happens when another cutter looked through a newer cut meanwhile. A segment whose parts
+    no posting can hold waits for a person; the others are divided without it.
     """
     found = connection.execute(_sql("dividing")).fetchall()
     if not found:
         return 0
+    try:
+        return _split(connection, found, writer)
+    except psycopg.errors.NumericValueOutOfRange:
+        segments = {(item[0], item[1]): [other for other in found if other[:2] == item[:2]] for item in found}
+        return sum(_split_alone(connection, edges, writer) for edges in segments.values())
+
+
+def _split_alone(connection: psycopg.Connection, edges: list[tuple[Any, ...]], writer: str) -> int:
+    try:
+        return _split(connection, edges, writer)
+    except psycopg.errors.NumericValueOutOfRange:
+        connection.execute(_sql("set_aside"), {"subject_ids": [edges[0][0]], "segment_starts": [edges[0][1]]})
+        return 0
+
+
+def _split(connection: psycopg.Connection, found: list[tuple[Any, ...]], writer: str) -> int:
     with connection.transaction():
         connection.execute(_sql("read_committed"))
         barrier.share(connection)
         row = connection.execute(_sql("lock_progress")).fetchone()
-        if row is None or connection.execute(_sql("dividing")).fetchall() != found:
+        if row is None or not set(found) <= set(connection.execute(_sql("dividing")).fetchall()):
             return 0
         batch_id = barrier.next_batch(connection)
         connection.execute(_sql("insert_batch"), {"batch_id": batch_id, "kind": "split", "writer": writer})
@@ -132,22 +150,24 @@ def coverages(connection: psycopg.Connection, most: int, due_by_ms: int | None =
 def make_intents(connection: psycopg.Connection, drafts: Sequence[Draft], exhausted: Sequence[Coverage], writer: str) -> int:
     """Write intents and move their quantity to in_flight, together; says how many were new.
 
-    What another cutter made first is left as it is. Nothing happens when a newer cut was looked through since the coverage was
-    read: the same segments come again with it.
+    What another cutter made first is left as it is, what is too large for one intent waits for a person. Nothing happens when a
+    newer cut was looked through since the coverage was read: the same segments come again with it.
     """
     everything = [item.coverage for item in drafts] + list(exhausted)
     with connection.transaction():
         connection.execute(_sql("read_committed"))
         barrier.share(connection)
-        locked = connection.execute(_sql("lock_covered"), {"through": everything[0].through_batch}).fetchone()
+        locked = connection.execute(_sql("lock_covered"), {"through": everything[0].looked_through}).fetchone()
         if locked is None:
             return 0
         made = _insert_intents(connection, drafts, int(locked[0]), writer) if drafts else 0
-        connection.execute(
-            _sql("covered"),
-            {"subject_ids": [item.subject_id for item in everything], "segment_starts": [item.segment_start for item in everything]},
-        )
+        connection.execute(_sql("covered"), _segments([item for item in everything if item.fits and item.whole]))
+        connection.execute(_sql("set_aside"), _segments([item for item in everything if not item.fits]))
     return made
+
+
+def _segments(covered: Sequence[Coverage]) -> dict[str, object]:
+    return {"subject_ids": [item.subject_id for item in covered], "segment_starts": [item.segment_start for item in covered]}
 
 
 def _insert_intents(connection: psycopg.Connection, drafts: Sequence[Draft], cut_id: int, writer: str) -> int:
