@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import requests
 
 from tests.makers.street_of_test import StreetOfTest
 from tests.system.street.conftest import brought_up
@@ -44,6 +45,19 @@ def rows(street: StreetOfTest, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
+def shown(street: StreetOfTest, customer: str) -> dict[str, Any]:
+    """What the customer sees of the month that ended."""
+    answer = requests.get(
+        f"{street.said['usage_url']}/v1/customers/{customer}/usage",
+        params={"period": "previous"},
+        headers={"Authorization": f"Bearer {street.said['usage_api_key']}"},
+        timeout=30,
+    )
+    told: dict[str, Any] = answer.json()
+    assert answer.status_code == 200, told
+    return told
+
+
 @pytest.mark.timeout(600)
 def test_a_month_ends_in_paid_invoices_that_are_the_truth(own_street: StreetOfTest) -> None:
     """Units and cents of every line are those that were sent; what comes for the closed month afterwards is a case, not on a bill."""
@@ -67,6 +81,20 @@ def test_a_month_ends_in_paid_invoices_that_are_the_truth(own_street: StreetOfTe
         place: (Decimal(sum(values)), Decimal(sum(values)), OWED_CENTS[place], OWED_CENTS[place], "paid")
         for place, values in VALUES.items()
     }
+    totals = dict(
+        rows(
+            street,
+            "select c.customer, i.total_minor from derived.invoice i join derived.stripe_customer c using (stripe_customer)"
+            " where i.finalized_at is not null and i.total_minor > 0",
+        )
+    )
+    for customer in ("acme", "globex"):
+        told = shown(street, customer)
+        owed = {meter: cents for (whose, meter), cents in OWED_CENTS.items() if whose == customer and cents}
+        assert (told["total_minor"], told["invoices_disagreeing"]) == (totals[customer], [])
+        assert {line["meter"]: line["amount_minor"] for line in told["lines"] if line["amount_minor"]} == owed
+        waiting = {meter["meter"]: Decimal(meter["under_review"]) for meter in told["meters"] if meter["under_review"] != "0"}
+        assert waiting == {meter: Decimal(sum(values)) for (whose, meter), values in VALUES.items() if whose == customer}
     heard = dict(rows(street, "select type, count(*) from ledger.stripe_event where via = 'webhook' group by 1"))
     assert {"customer.subscription.updated", "invoice.created", "invoice.finalized", "invoice.paid"} <= set(heard)
     ended = rows(
