@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,8 +81,9 @@ def plan(file: File, as_json: AsJson = False) -> None:
     """Show what would change, here and in Stripe; changes nothing."""
     _, catalogue = read(file, as_json=as_json)
     target = find_target()
-    newest = catalogue_topic.newest_catalogue(target)
-    refuse_bent_meters(newest, catalogue)
+    versions = catalogue_topic.read_versions(target)
+    newest = versions[-1].content if versions else None
+    refuse_bent_meters([version.content for version in versions], catalogue)
     rows = list(changes(newest, catalogue))
     meters = check_meters(client_for(target), catalogue)
     if as_json:
@@ -92,11 +93,11 @@ def plan(file: File, as_json: AsJson = False) -> None:
     emit_rows([asdict(meter) for meter in meters], ("stripe_event_name", "meter", "state", "detail"), as_json=False)
 
 
-def refuse_bent_meters(old: Catalogue | None, new: Catalogue) -> None:
-    """Unit, scale and aggregation of a meter in use are fixed."""
-    faults = () if old is None else check_succession(old, new)
+def refuse_bent_meters(versions: Iterable[Catalogue], new: Catalogue) -> None:
+    """Unit, scale and aggregation of a meter in use are fixed, in every version there was."""
+    faults = dict.fromkeys(str(fault) for old in versions for fault in check_succession(old, new))
     if faults:
-        raise AnswerIsNo("; ".join(str(fault) for fault in faults))
+        raise AnswerIsNo("; ".join(faults))
 
 
 def apply(
@@ -116,7 +117,7 @@ def apply(
         say(f"This is version {newest.version.version}, already applied.")
         emit_record({"version": newest.version.version, "appended": False, "meters_created": []}, as_json=as_json)
         return
-    refuse_bent_meters(None if newest is None else newest.content, catalogue)
+    refuse_bent_meters([version.content for version in versions], catalogue)
     if newest is not None and not reason.strip():
         raise UsageFault("a change of the catalogue changes money: say why with --reason")
     if newest is not None:

@@ -1,7 +1,7 @@
 """The catalogue: reading one, which version of it is in force when, and what a new version may not change."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from trueup.contracts.catalogue_file import read
@@ -63,6 +63,7 @@ def parse(text: str) -> Catalogue:
 def check_succession(old: Catalogue, new: Catalogue) -> tuple[Fault, ...]:
     """List what a new version may not change: unit, scale and aggregation of a meter, since rows in the ledger rest on them.
 
+    Nor may a meter take over a Stripe event name that counts in another unit or scale: what Stripe adds up there is one sum.
     Ask it of every version there was, not of the newest alone: a meter may have been left out in between.
     """
     faults = []
@@ -77,7 +78,21 @@ def check_succession(old: Catalogue, new: Catalogue) -> tuple[Fault, ...]:
         ):
             if was != becomes:
                 faults.append(Fault(None, f"meter.{name}: {what} is {was!r} and can't become {becomes!r}; declare a new meter"))
-    return tuple(faults)
+    return (*faults, *_taken_over(old, new))
+
+
+def _taken_over(old: Catalogue, new: Catalogue) -> Iterator[Fault]:
+    """The event names that were another meter's, and counted otherwise."""
+    owners = {event_name: meter for meter in old.meters.values() for event_name in meter.stripe_event_names}
+    for meter in new.meters.values():
+        for event_name in dict.fromkeys(meter.stripe_event_names):
+            before = owners.get(event_name, meter)
+            if before.name != meter.name and (before.unit, before.scale) != (meter.unit, meter.scale):
+                yield Fault(
+                    None,
+                    f"meter.{meter.name}: Stripe's event name {event_name!r} was that of meter {before.name!r}, which counts"
+                    f" {before.unit!r} with scale {before.scale}; give it an event name of its own",
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,12 @@ def _murmur2(data: bytes) -> int:
     return state ^ state >> 15
 
 
-def intent_identifier(stripe_account: str, stripe_customer: str, event_name: str, segment_start_ms: int, after_batch: int) -> str:
-    """Name what is sent to Stripe, from what it covers: the same intent always has the same identifier, and no other has it."""
-    parts = (stripe_account, stripe_customer, event_name, str(segment_start_ms), str(after_batch))
+def intent_identifier(
+    stripe_account: str, stripe_customer: str, event_name: str, customer: str, meter: str, segment_start_ms: int, after_batch: int
+) -> str:
+    """Name what is sent to Stripe, from what it covers: the same intent always has the same identifier, and no other has it.
+
+    Ours stand beside Stripe's names, since two meters may have had one event name, in two versions of the catalogue.
+    """
+    parts = (stripe_account, stripe_customer, event_name, customer, meter, str(segment_start_ms), str(after_batch))
     return "trueup-" + sha256(length_prefixed(*[part.encode() for part in parts])).hexdigest()

@@ -11,6 +11,8 @@ class Coverage:
     """The postings of one due segment that no intent covers yet, up to a cut."""
 
     subject_id: int
+    customer: str
+    meter: str
     segment_start: datetime
     segment_start_ms: int
     segment_end: datetime

@@ -18,7 +18,13 @@ HORIZON_MS = 20 * 3_600_000
 def draft(coverage: Coverage, *, stripe_account: str) -> Draft:
     """Make the intent for a coverage. The same coverage always has the same identifier."""
     identifier = intent_identifier(
-        stripe_account, coverage.stripe_customer, coverage.stripe_event_name, coverage.segment_start_ms, coverage.after_batch
+        stripe_account,
+        coverage.stripe_customer,
+        coverage.stripe_event_name,
+        coverage.customer,
+        coverage.meter,
+        coverage.segment_start_ms,
+        coverage.after_batch,
     )
     # Whole seconds, rounded down: a second up could be ahead of now or in the next segment.
     timestamp_seconds = min(coverage.newest_event_time_ms, coverage.now_ms) // 1_000

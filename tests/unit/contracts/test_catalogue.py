@@ -260,6 +260,19 @@ def test_succession(change: tuple[str, str], expected: list[str]) -> None:
     assert [str(fault) for fault in found] == [f"{each}; declare a new meter" for each in expected]
 
 
+def test_an_event_name_is_not_taken_over_in_another_unit_or_scale() -> None:
+    """What Stripe adds up under one name is one sum; a meter that only has a new name of ours may keep it."""
+    old = parse('[meter.tokens]\nunit = "token"\nscale = 2\nstripe_event_name = "shared"\n')
+    words = '[meter.words]\nunit = "{}"\nscale = {}\nstripe_event_name = "shared"\n'
+    assert check_succession(old, parse(words.format("token", 2))) == ()
+    for unit, scale in (("word", 2), ("token", 3)):
+        (fault,) = check_succession(old, parse(words.format(unit, scale)))
+        assert str(fault) == (
+            "meter.words: Stripe's event name 'shared' was that of meter 'tokens', which counts 'token' with scale 2;"
+            " give it an event name of its own"
+        )
+
+
 def test_equal_texts_are_equal_catalogues() -> None:
     """Which is how the same version, read twice, is told from another one."""
     assert parse(COMPLETE) == parse(COMPLETE + "# a comment\n") != parse(COMPLETE.replace("PT45M", "PT46M"))

@@ -21,6 +21,7 @@ DIGESTS = {
     "catalogue_version.v1.avsc": "b79d8f96ad0e13da574c1113db97492c3b503ba1d70047c64ef0f2df1bcfe831",
     "catalogue_version.v1.json": "3897fd4cc57995f00feaee0eb642c16539f4622b80d364c49ee3ff9486f5efc4",
     "keys.v1.json": "a5507d013a4249876b201b1041083a6876a0fc8b87aa6cd279b3e467f99456a2",
+    "keys.v2.json": "c56416467e2f71e11c262a97269ac7a8104c2e6d4011519297dc9011cb2a6113",
     "stripe_webhook.v1.avsc": "693f259fc47e4d564099a326aa10026002f14721cadfb485b2975b6c02c76295",
     "stripe_webhook.v1.json": "a3b424f82e3413bc902937679989485407c66d69da455c7da5029195027aa1b2",
     "usage_event.v1.avsc": "c6d1702bbded7c52c09ba6482be79584b56ef8cbe2582fe5e475318611f67dfd",
@@ -111,6 +112,7 @@ def test_other_keys() -> None:
     for row in golden["bytes_identity"]:
         value = None if row["value"] is None else bytes.fromhex(row["value"])
         assert keys.bytes_identity(value).hex() == row["identity"]
-    for row in golden["intent_identifier"]:
+    # Intents made before their identifier knew the customer's meter keep it: it stands in the ledger and is never made again.
+    for row in json.loads((GOLDEN / "keys.v2.json").read_text(encoding="utf-8"))["intent_identifier"]:
         identifier = row.pop("identifier")
         assert keys.intent_identifier(**row) == identifier

@@ -134,8 +134,9 @@ def test_id_sum_fits_a_bigint() -> None:
 
 def test_intent_identifier_is_fit_for_stripe() -> None:
     """At most 100 characters of letters, digits and dashes, and another for each part that changes."""
-    parts = ("acct_1", "cus_1", "input_tokens", 1_700_000_100_000, 5)
-    others = [("acct_2", *parts[1:]), (*parts[:1], "cus_2", *parts[2:]), (*parts[:2], "x", *parts[3:]), (*parts[:3], 0, 5), (*parts[:4], 6)]
-    identifiers = {keys.intent_identifier(*each) for each in [parts, *others]}
-    assert len(identifiers) == 6
+    parts = ("acct_1", "cus_1", "input_tokens", "acme", "tokens", 1_700_000_100_000, 5)
+    changed = ("acct_2", "cus_2", "x", "globex", "words", 0, 6)
+    others = [(*parts[:at], other, *parts[at + 1 :]) for at, other in enumerate(changed)]
+    identifiers = {keys.intent_identifier(*each) for each in [parts, *others]}  # type: ignore[arg-type]
+    assert len(identifiers) == 8
     assert all(len(identifier) <= 100 and identifier.replace("-", "").isalnum() for identifier in identifiers)

@@ -22,6 +22,8 @@ def make_coverage(**others: object) -> Coverage:
     start = EPOCH + timedelta(milliseconds=START_MS)
     coverage = Coverage(
         subject_id=1,
+        customer="acme",
+        meter="tokens",
         segment_start=start,
         segment_start_ms=START_MS,
         segment_end=start + timedelta(minutes=5),

@@ -171,6 +171,8 @@ update ops.dispatch_progress set judged_by = %(judged_by)s where judged_by <> %(
 -- Where the sum would leave 64 bits, the longest run of batches whose sum fits; the rest is covered in the next round.
 select
     u.subject_id,
+    s.customer,
+    s.meter,
     u.segment_start,
     floor(extract(epoch from u.segment_start) * 1000)::bigint as segment_start_ms,
     p.segment_end,
