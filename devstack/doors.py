@@ -16,7 +16,7 @@ from trueup.ledger.store import api_keys
 from trueup.ledger.store.connection import connect
 
 HOLDER, READER = "street", "street-usage"
-ENDPOINT = "we_street"
+ENDPOINT, THIN_ENDPOINT = "we_street", "we_street_thin"
 SCOPES, READER_SCOPES = ("events:write", "usage:read", "customers:write"), ("usage:read",)
 
 
@@ -91,12 +91,16 @@ def record_key(dsn: str, text: str, holder: str, scopes: Sequence[str]) -> None:
 
 
 def point_emulator(stripe_url: str, stripe_api_key: str, doors: Doors) -> None:
-    """Let the emulator tell everything to our door; a port that changed since is told anew."""
-    wish = {"id": ENDPOINT, "url": doors.webhooks_url, "enabled_events": ["*"], "secret": doors.webhook_secret}
-    door(stripe_url, "webhook_endpoints", wish)
-    address = f"{stripe_url}/v1/webhook_endpoints/{ENDPOINT}"
-    signed_in = {"Authorization": f"Bearer {stripe_api_key}"}
-    known: dict[str, Any] = requests.get(address, headers=signed_in, timeout=DOOR_TIMEOUT_SECONDS).json()
-    if known.get("url") != doors.webhooks_url:
-        moved = requests.post(address, headers=signed_in, data={"url": doors.webhooks_url}, timeout=DOOR_TIMEOUT_SECONDS)
-        moved.raise_for_status()
+    """Let the emulator tell everything to our door; a port that changed since is told anew.
+
+    What it refuses after its 2xx is told by thin events only, which need an endpoint of their own.
+    """
+    for endpoint, payload in ((ENDPOINT, "snapshot"), (THIN_ENDPOINT, "thin")):
+        wish = {"id": endpoint, "url": doors.webhooks_url, "enabled_events": ["*"], "secret": doors.webhook_secret, "payload": payload}
+        door(stripe_url, "webhook_endpoints", wish)
+        address = f"{stripe_url}/v1/webhook_endpoints/{endpoint}"
+        signed_in = {"Authorization": f"Bearer {stripe_api_key}"}
+        known: dict[str, Any] = requests.get(address, headers=signed_in, timeout=DOOR_TIMEOUT_SECONDS).json()
+        if known.get("url") != doors.webhooks_url:
+            moved = requests.post(address, headers=signed_in, data={"url": doors.webhooks_url}, timeout=DOOR_TIMEOUT_SECONDS)
+            moved.raise_for_status()

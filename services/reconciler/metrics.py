@@ -41,6 +41,11 @@ WEBHOOK_LAST = Metric(
 EVENTS_MISSED = Metric(
     Kind.COUNTER, "stripe_events_missed_total", "Events that polling found and no webhook had brought: the endpoint has a gap."
 )
+METER_EVENTS_REJECTED = Metric(
+    Kind.COUNTER,
+    "stripe_meter_events_rejected_total",
+    "Meter events that Stripe received with 2xx and refused then, by its own reports: usage that no invoice will bill.",
+)
 DEADLINE = Metric(
     Kind.GAUGE,
     "deadline_timestamp_seconds",
@@ -52,6 +57,7 @@ ALL = (
     WEBHOOKS,
     WEBHOOK_LAST,
     EVENTS_MISSED,
+    METER_EVENTS_REJECTED,
     DEADLINE,
     DIFFERENCE,
     LAST_SUCCESS,

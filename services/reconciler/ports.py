@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from services.reconciler.core import timeline
 from services.reconciler.core.closing import PeriodInvoice
 from trueup.ledger.invoices import InvoiceReading, LineReading, PriceReading
+from trueup.ledger.store.periods import ErrorReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +121,6 @@ class EventReads(Protocol):
 
     def events(self, since_ms: int) -> Sequence[Mapping[str, Any]]:
         """Every event that Stripe still lists, made since an instant."""
+
+    def error_reports(self, since_ms: int) -> Sequence[ErrorReport]:
+        """Reports on meter events that were received and then refused, made since an instant; each with what it says."""

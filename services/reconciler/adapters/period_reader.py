@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import stamina
@@ -12,10 +14,12 @@ from services.reconciler.adapters.stripe_reader import ATTEMPTS, PAGE, RETRY_SEC
 from services.reconciler.core.closing import Invoice, PeriodInvoice
 from services.reconciler.core.timeline import Item, Subscription
 from trueup.contracts.errors import Transient
+from trueup.ledger.store.periods import ErrorReport
 from trueup.runtime.stripe_client import stripe_client
 
 T = TypeVar("T")
 BASE_UNIT = 1_000
+ERROR_REPORT = "v1.billing.meter.error_report_triggered"
 
 
 class PeriodReader:
@@ -64,6 +68,21 @@ class PeriodReader:
         query: Any = {"created": {"gte": since_ms // BASE_UNIT}, "limit": PAGE}
         return self._all("events", lambda: self._client.v1.events.list(query).auto_paging_iter())
 
+    def error_reports(self, since_ms: int) -> Sequence[ErrorReport]:
+        """Reports on meter events that were received and then refused, made since an instant; each with what it says."""
+        query: Any = {"types": [ERROR_REPORT], "limit": PAGE}
+
+        def read() -> list[ErrorReport]:
+            found = []
+            # The newest first, and without what they say: that is shown by each alone.
+            for event in self._client.v2.core.events.list(query).auto_paging_iter():
+                if _instant_ms(event.created) < since_ms:
+                    break
+                found.append(_report(self._client.v2.core.events.retrieve(event.id).to_dict()))
+            return found
+
+        return self._read("error reports", read)
+
     def _all(self, what: str, read: Callable[[], Any]) -> list[Mapping[str, Any]]:
         return self._read(what, lambda: _none_if_missing(lambda: [found.to_dict() for found in read()]))
 
@@ -75,6 +94,23 @@ class PeriodReader:
                 except stripe.StripeError as error:
                     raise Transient(f"Stripe's {what} could not be read: {error}") from error
         raise Transient(f"Stripe's {what} could not be read")
+
+
+def _report(body: Mapping[str, Any]) -> ErrorReport:
+    reason = (body.get("data") or {}).get("reason") or {}
+    return ErrorReport(
+        event_id=str(body["id"]),
+        stripe_meter_id=(body.get("related_object") or {}).get("id"),
+        created_ms=_instant_ms(body["created"]),
+        error_count=int(reason.get("error_count") or 0),
+        codes=tuple(sorted(str(kind["code"]) for kind in reason.get("error_types") or ())),
+        body=json.dumps(body, default=str),
+    )
+
+
+def _instant_ms(text: Any) -> int:
+    """Stripe's second API writes RFC 3339."""
+    return round(datetime.fromisoformat(str(text)).timestamp() * BASE_UNIT)
 
 
 def _none_if_missing(read: Callable[[], list[T]]) -> list[T]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from services.reconciler.core.webhooks import NOTHING_TOLD, Event, Folded, event_of, fold, hinted
-from services.reconciler.metrics import EVENTS_MISSED, WEBHOOK_LAST, WEBHOOKS
+from services.reconciler.metrics import EVENTS_MISSED, METER_EVENTS_REJECTED, WEBHOOK_LAST, WEBHOOKS
 from services.reconciler.ports import EventReads
 from trueup.contracts.errors import Broken, Transient
 from trueup.contracts.webhooks import StripeWebhook
@@ -24,6 +24,7 @@ ON_ITS_WAY_MS = 5 * 60_000
 # Each poll looks back over the last one's end: events are listed a moment after their date.
 OVERLAP_MS = 60 * 60_000
 AGAIN_MS = 60_000
+ERROR_REPORT = "v1.billing.meter.error_report_triggered"
 
 
 class Notifications:
@@ -51,6 +52,9 @@ class Notifications:
             told.append(_told(event, webhook.created_ms, webhook.received_at_ms, "webhook", webhook.body.decode()))
         new = self._session.run(lambda connection: periods.record_told(connection, told))
         self._count(webhooks, new)
+        if any(event.type == ERROR_REPORT for event in events):
+            # A notification does not carry what it reports.
+            self.next_poll_ms = 0
         return self._fold(events)
 
     def poll(self, now_ms: int) -> frozenset[str]:
@@ -59,6 +63,7 @@ class Notifications:
         since_ms = max(now_ms - LISTED_MS, 0 if last_ms is None else last_ms - OVERLAP_MS)
         until_ms = now_ms - ON_ITS_WAY_MS
         try:
+            self._read_reports(now_ms)
             listed = self._stripe.events(since_ms)
         except Transient as missing:
             # Nothing is lost: the next poll begins where the last one that was answered ended.
@@ -79,6 +84,17 @@ class Notifications:
                 self._registry.increase(EVENTS_MISSED, missed)
         self.next_poll_ms = (now_ms // self._poll_ms + 1) * self._poll_ms
         return self._fold(events) if missed else frozenset()
+
+    def _read_reports(self, now_ms: int) -> None:
+        """What Stripe refused after its 2xx: only these reports say which and why, and no list of usual events has them."""
+        newest_ms = self._session.run(periods.newest_report_ms)
+        since_ms = max(now_ms - LISTED_MS, 0 if newest_ms is None else newest_ms - OVERLAP_MS)
+        reports = self._stripe.error_reports(since_ms)
+        for report in self._session.run(lambda connection: periods.record_reports(connection, reports)):
+            said = {"report": report.event_id, "meter": report.stripe_meter_id, "events": report.error_count, "codes": report.codes}
+            self._log.error("Stripe refused meter events that it had received", **said)
+            if self._registry is not None:
+                self._registry.increase(METER_EVENTS_REJECTED, report.error_count)
 
     def _fold(self, events: Sequence[Event]) -> frozenset[str]:
         before, self.told = self.told, fold(self.told, events)

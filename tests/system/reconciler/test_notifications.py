@@ -12,8 +12,10 @@ from confluent_kafka import Producer
 
 from devstack.process import wait_until
 from services.reconciler.app.period_room import PeriodRoom
-from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld
+from services.reconciler.app.reconcile_now import reconcile_now
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_idle
 from tests.makers.period_world import DAY_MS, go_to, keeper, period_end_ms, settle, standing, subscribe
+from tests.system.emulator.running import API_KEY
 from trueup.contracts.codec import encode_webhook
 from trueup.contracts.errors import Broken
 from trueup.contracts.topics import TopicNames
@@ -125,3 +127,36 @@ def test_a_notification_of_another_mode_stops_the_keeper(world: DispatchWorld) -
         with pytest.raises(Broken, match="another mode"):
             room._parts.notifications.keep([_webhook(event, world.now_ms, livemode=True)])
     assert world.rows("select count(*) from ledger.stripe_event where event_id = 'evt_live'") == [(0,)]
+
+
+def test_what_stripe_refuses_after_its_2xx_is_learnt_from_its_report(world: DispatchWorld) -> None:
+    """No list of usual events has it, and no summary says why: the report names a sample, by which the shortfall is explained."""
+    world.trouble("reject")
+    world.use("acme", "tokens", 7)
+    with keeper(world) as room:
+        with world.dispatching() as dispatch:
+            world.pass_segment()
+            wait_idle(dispatch)
+        assert world.account("acknowledged") == 7, "it said 200"
+        go_to(world, world.now_ms + DAY_MS)
+        room.step()
+        assert "trueup_stripe_meter_events_rejected_total 1.0" in _shown(world)
+        room.step()
+        # A notification says only that there is a report: it is asked for at once.
+        thin = {"id": "evt_thin", "type": "v1.billing.meter.error_report_triggered", "created": "2026-11-01T00:00:00.000Z"}
+        room._parts.notifications.keep([StripeWebhook("evt_thin", thin["type"], None, False, 0, 0, "t=1,v1=00", json.dumps(thin).encode())])
+        assert room._parts.notifications.next_poll_ms == 0
+        room.step()
+        assert "trueup_stripe_meter_events_rejected_total 1.0" in _shown(world), "known already"
+    ((count, code),) = world.rows(
+        "select error_count, body #>> '{data,reason,error_types,0,code}' from ledger.meter_error_report where stripe_meter_id = %s",
+        f"mtr_{world.event_name('tokens')}",
+    )
+    assert (count, code is not None) == (1, True)
+    settings = StreetSettings(
+        postgres_dsn=world.database.writer_dsn,
+        stripe_url=world.emulator.url,
+        stripe_api_key=API_KEY,
+        clock=f"simulated:{world.emulator.clock.path}" if world.emulator.clock else "system",
+    )
+    assert [(row.difference, row.explanation) for row in reconcile_now(settings)] == [(-7, "rejected")]

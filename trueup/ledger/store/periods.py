@@ -88,6 +88,18 @@ class ToldEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """Stripe's report on meter events that it received and then refused."""
+
+    event_id: str
+    stripe_meter_id: str | None
+    created_ms: int
+    error_count: int
+    codes: tuple[str, ...]
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeriodStatus:
     """A row of view finance.period_status."""
 
@@ -225,6 +237,29 @@ def polled_ms(connection: psycopg.Connection) -> int | None:
 def store_poll(connection: psycopg.Connection, polled_at_ms: int, missed: int) -> None:
     """Say that Stripe's list of events was polled, and how many no webhook had brought."""
     connection.execute(queries.load("periods")["store_poll"], {"polled_at": instant(polled_at_ms), "missed": missed})
+
+
+def newest_report_ms(connection: psycopg.Connection) -> int | None:
+    """The date of Stripe's newest report on refused meter events."""
+    row = connection.execute(queries.load("periods")["newest_report"]).fetchone()
+    return None if row is None or row[0] is None else int(row[0])
+
+
+def record_reports(connection: psycopg.Connection, reports: Iterable[ErrorReport]) -> list[ErrorReport]:
+    """Keep Stripe's reports on refused meter events; gives those that were new."""
+    new = []
+    with connection.transaction():
+        for report in reports:
+            given = {
+                "event_id": report.event_id,
+                "stripe_meter_id": report.stripe_meter_id,
+                "created": instant(report.created_ms),
+                "error_count": report.error_count,
+                "body": report.body,
+            }
+            if connection.execute(queries.load("periods")["add_report"], given).rowcount:
+                new.append(report)
+    return new
 
 
 def deadlines(connection: psycopg.Connection) -> dict[str, int]:

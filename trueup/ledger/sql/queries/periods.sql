@@ -116,6 +116,14 @@ insert into ledger.stripe_event (event_id, type, object_id, stripe_customer, cre
 values (%(event_id)s, %(type)s, %(object_id)s, %(stripe_customer)s, %(created)s, %(received_at)s, %(via)s, %(body)s::jsonb, ops.now())
 on conflict (event_id) do nothing;
 
+-- name: newest_report
+select ledger.milliseconds(max(r.created)) from ledger.meter_error_report r;
+
+-- name: add_report
+insert into ledger.meter_error_report (event_id, stripe_meter_id, created, error_count, body, recorded_at)
+values (%(event_id)s, %(stripe_meter_id)s, %(created)s, %(error_count)s, %(body)s::jsonb, ops.now())
+on conflict (event_id) do nothing;
+
 -- name: status
 select
     p.customer_id, p.subscription_id, p.subscription_item_id, p.meter, p.period_start, p.period_end, p.status, p.open_quantity, p.deadline,

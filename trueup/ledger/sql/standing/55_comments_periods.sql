@@ -62,6 +62,14 @@ comment on column ops.period_check.read_at is 'When it was read.';
 comment on column ops.period_check.previous_quantity_stripe is 'What the reading before showed.';
 comment on column ops.period_check.previous_read_at is 'When that was.';
 
+comment on table ledger.meter_error_report is 'What Stripe refused of what it had received with 2xx. The counts are true, the calls it names are samples: only totals tell all.';
+comment on column ledger.meter_error_report.event_id is 'Stripe''s id of the report.';
+comment on column ledger.meter_error_report.stripe_meter_id is 'Stripe''s id of the meter; null where there is none.';
+comment on column ledger.meter_error_report.created is 'When Stripe made the report.';
+comment on column ledger.meter_error_report.error_count is 'How many meter events were refused.';
+comment on column ledger.meter_error_report.body is 'The report as Stripe shows it.';
+comment on column ledger.meter_error_report.recorded_at is 'When it was recorded.';
+
 comment on table ledger.division is 'Which postings to unsent a division took back, since a boundary learnt later runs through them. Its parts hold their events.';
 comment on column ledger.division.batch_id is 'Batch of the division.';
 comment on column ledger.division.subject_id is 'Customer and meter.';

@@ -100,6 +100,23 @@ left join moved m on m.intent_id = i.intent_id
 left join tried t on t.intent_id = i.intent_id
 left join answered a on a.intent_id = i.intent_id;
 
+-- Which intents Stripe says it refused after their 2xx: those that are among the samples of a report. What it calls their identifier may
+-- be the one of the event or that of the request.
+create view derived.reported_intent as
+with sample as (
+    select r.event_id, r.created, t.code, s.error_message, s.request ->> 'identifier' as identifier
+    from ledger.meter_error_report r
+    cross join lateral jsonb_to_recordset(r.body #> '{data,reason,error_types}') as t (code text, sample_errors jsonb)
+    cross join lateral jsonb_to_recordset(t.sample_errors) as s (error_message text, request jsonb)
+)
+select i.intent_id, s.event_id, s.created, s.code, s.error_message
+from sample s
+join ledger.intent i on i.identifier = s.identifier
+union
+select a.intent_id, s.event_id, s.created, s.code, s.error_message
+from sample s
+join ledger.attempt a on a.idempotency_key = s.identifier;
+
 -- A lane's hour beside Stripe's summary of it. What may explain a difference is kept as two sums, of what adds and of what takes back.
 create view derived.lane_hour as
 with intents as (
@@ -109,8 +126,10 @@ with intents as (
         i.acknowledged <> 0 and (s.read_at is null or s.read_at < i.newest_outcome_at + l.summary_settle_seconds * interval '1 second')
             as unsettled,
         i.in_flight <> 0 and i.attempts > 0 and not i.final as flying,
-        i.in_flight <> 0 and i.newest_class = 'unknown' as unknown
+        i.in_flight <> 0 and i.newest_class = 'unknown' as unknown,
+        case when r.intent_id is not null then i.acknowledged else 0 end as reported
     from derived.intent_state i
+    left join (select distinct x.intent_id from derived.reported_intent x) r on r.intent_id = i.intent_id
     join derived.lane l on l.lane_id = i.lane_id
     left join ops.stripe_summary s on s.lane_id = i.lane_id and s.hour_start = i.hour_start
 ), summed as (
@@ -130,6 +149,8 @@ with intents as (
         sum(case when i.unknown then greatest(i.in_flight, 0) else 0 end) as unknown_high,
         sum(case when i.unsettled then least(-i.acknowledged, 0) else 0 end) as unsettled_low,
         sum(case when i.unsettled then greatest(-i.acknowledged, 0) else 0 end) as unsettled_high,
+        sum(least(-i.reported, 0)) as reported_low,
+        sum(greatest(-i.reported, 0)) as reported_high,
         max(i.newest_outcome_at) filter (where i.attempts > 0) as touched_at,
         min(i.first_attempt_at) filter (where i.flying) as flying_since,
         array_agg(i.quantity) filter (where i.attempts_that_may_have_arrived > 1) as quantities_tried_twice
@@ -152,6 +173,8 @@ select
     coalesce(h.unknown_high, 0) as unknown_high,
     coalesce(h.unsettled_low, 0) as unsettled_low,
     coalesce(h.unsettled_high, 0) as unsettled_high,
+    coalesce(h.reported_low, 0) as reported_low,
+    coalesce(h.reported_high, 0) as reported_high,
     h.touched_at,
     h.flying_since,
     h.quantities_tried_twice,
@@ -187,6 +210,8 @@ select
         when (b.unsettled or b.flying)
             and b.difference between b.flying_low + b.unsettled_low and b.flying_high + b.unsettled_high then 'not_settled'
         when b.rejected <> 0 and b.difference between least(b.rejected, 0) and greatest(b.rejected, 0) then 'rejected'
+        -- Refused after its 2xx, by Stripe's own report.
+        when b.difference between b.reported_low and b.reported_high then 'rejected'
         when b.mirrored_next_door then 'window_edge'
         when b.difference = any (b.quantities_tried_twice) then 'sent_twice'
         -- Each call of ours can be counted once at most, so what is beyond all of them is not ours.

@@ -92,6 +92,12 @@ from derived.event_intent c
 join ledger.outcome o on o.intent_id = c.intent_id
 union all
 select
+    c.identity, c.source, c.id, 75, 'reported', r.created,
+    format('intent %s: Stripe received it and refused it then: %s, %s (report %s)', c.intent_id, r.code, r.error_message, r.event_id)
+from derived.event_intent c
+join derived.reported_intent r on r.intent_id = c.intent_id
+union all
+select
     c.identity, c.source, c.id, 80, 'summarized', h.read_at,
     format('hour %s: Stripe counts %s, %s acknowledged: %s', to_char(h.hour_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"'),
         h.stripe, h.acknowledged, case when h.stripe = h.acknowledged then 'agrees' else 'differs' end)
@@ -153,7 +159,7 @@ from derived.event_journey j;
 comment on view finance.event_journey is 'The life of every event as the ledger recorded it, one row per step. Order by at, place. Deliveries that the dedupe room dropped as duplicates stand in their batch''s counts, not here.';
 comment on column finance.event_journey.source is 'Source of the event.';
 comment on column finance.event_journey.event_id is 'Id of the event within its source.';
-comment on column finance.event_journey.step is 'arrived, refused, decided, duplicate, conflict, captured, posted, cut, attempted, answered, summarized, invoiced or missed_invoice.';
+comment on column finance.event_journey.step is 'arrived, refused, decided, duplicate, conflict, captured, posted, cut, attempted, answered, reported, summarized, invoiced or missed_invoice.';
 comment on column finance.event_journey.at is 'When the step happened; of duplicate, conflict and refused, when that delivery arrived.';
 comment on column finance.event_journey.detail is 'What happened, in words.';
 comment on column finance.event_journey.place is 'Order of steps that happened at the same time.';
