@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 
 import typer
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
+from stamina.instrumentation import set_on_retry_hooks
 from typer.exceptions import TyperException
 
 from trueup.cli import api_keys, catalogue, customers, dispatching, doctor, events, periods, proving, rejected, schema, street, topics
-from trueup.cli.faults import ANSWER_IS_NO, OK, USAGE, AnswerIsNo, UsageFault
+from trueup.cli.faults import ANSWER_IS_NO, OK, USAGE, AnswerIsNo, UsageFault, reason
 from trueup.cli.output import say
 from trueup.contracts.errors import PipelineError
 from trueup.ledger.store.connection import Unreachable
@@ -30,6 +31,9 @@ for noun in (street, dispatching, schema, topics, catalogue, customers, api_keys
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one verb and gives its exit code."""
+    if any(not is_text(argument) for argument in arguments):
+        say("trueup: an argument is no UTF-8")
+        return USAGE
     try:
         result = app(args=list(arguments), prog_name="trueup", standalone_mode=False)
     except TyperException as fault:
@@ -59,10 +63,9 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else OK
 
 
-def reason(failure: KafkaException) -> str:
-    """What Kafka's client says, as a sentence."""
-    first = failure.args[0] if failure.args else failure
-    return first.str() if isinstance(first, KafkaError) else str(first)
+def is_text(argument: str) -> bool:
+    """Whether an argument can be written as UTF-8: Python passes on bytes that are none as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def show(fault: TyperException) -> None:
@@ -78,6 +81,8 @@ def show(fault: TyperException) -> None:
 
 def main() -> None:
     """The console script."""
+    # A command says one sentence at its end, not one for each time that it asked again.
+    set_on_retry_hooks(())
     sys.exit(run(sys.argv[1:]))
 
 

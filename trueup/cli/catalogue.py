@@ -46,7 +46,7 @@ def read(file: Path, *, as_json: bool) -> tuple[str, Catalogue]:
         return text, parse(text)
     except CatalogueError as refused:
         emit_rows([{"line": fault.line, "fault": fault.message} for fault in refused.faults], ("line", "fault"), as_json=as_json)
-        raise AnswerIsNo(f"{file} is refused: {len(refused.faults)} faults") from refused
+        raise AnswerIsNo(f"{file} is refused: {len(refused.faults)} {'fault' if len(refused.faults) == 1 else 'faults'}") from refused
 
 
 def check(file: File, as_json: AsJson = False) -> None:

@@ -19,7 +19,11 @@ from trueup.runtime.kafka import REQUEST_TIMEOUT_SECONDS, OffsetsReader, produce
 def read_versions(target: Target) -> list[Appended]:
     """Every version, oldest first."""
     with closing(OffsetsReader(target.settings)) as ends, closing(CatalogueTopic(target.settings, "trueup.catalogue-tool", ends)) as topic:
-        return topic.read_on(REQUEST_TIMEOUT_SECONDS)
+        try:
+            return topic.read_on(REQUEST_TIMEOUT_SECONDS)
+        except Transient as away:
+            # A room asks again; a command says in one sentence that Kafka does not answer.
+            raise (away.__cause__ if isinstance(away.__cause__, KafkaException) else away) from None
 
 
 def newest_catalogue(target: Target) -> Catalogue | None:

@@ -54,6 +54,8 @@ def list_(
     with ledger(find_target()) as connection:
         rows = [mapping_row(mapping) for mapping in mappings.timeline(connection, customer)]
     emit_rows(rows, COLUMNS, as_json=as_json)
+    if customer is not None and not rows:
+        raise AnswerIsNo(f"{customer!r} was never mapped")
 
 
 def mapping_row(mapping: mappings.CustomerMapping) -> dict[str, Any]:

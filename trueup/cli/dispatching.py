@@ -17,12 +17,13 @@ from trueup.cli.consent import ask, require_reason, who
 from trueup.cli.faults import AnswerIsNo, UsageFault
 from trueup.cli.options import AsJson, Reason, Yes
 from trueup.cli.output import emit_record, emit_rows, say
-from trueup.cli.target import Target, find_target, ledger
+from trueup.cli.target import Target, find_target, ledger, require_known
 from trueup.ledger.store import customers as mappings
 from trueup.ledger.store.dispatch import arming
 
 OfCustomer = Annotated[str | None, typer.Option("--customer", help="Only this customer; the whole deployment when left out.")]
 DIFFERENCE_COLUMNS = ("stripe_customer", "stripe_event_name", "acknowledged", "stripe", "unknown_intents")
+Answered = Annotated[str | None, typer.Option("--customer", help="Answer for this customer; what waits is shown of all.")]
 OUTBOX_COLUMNS = ("state", "items", "oldest", "deadline", "left")
 
 
@@ -55,7 +56,7 @@ def arm(
     """Compare each lane with Stripe, then send. Exit 1 when a lane stands in the way."""
     said = require_reason(reason)
     target = find_target()
-    ask(f"Send {customer or 'all customers'} usage to Stripe from now on?", yes=yes)
+    ask(f"Send {owner(customer)} usage to Stripe from now on?", yes=yes)
     with ledger(target) as connection:
         report = arming.arm(connection, reader_for(target), reason=said, by=who(), customer=customer, accept_differences=accept_differences)
         found = arming.status(connection)
@@ -73,11 +74,16 @@ def arm(
     say("Armed.")
 
 
+def owner(customer: str | None) -> str:
+    """Whose usage, in a question."""
+    return "all customers'" if customer is None else f"{customer}'s"
+
+
 def disarm(reason: Reason, customer: OfCustomer = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Stop sending; calls under way are finished and recorded, usage waits."""
     said = require_reason(reason)
     target = find_target()
-    ask(f"Stop sending {customer or 'all customers'} usage to Stripe?", yes=yes)
+    ask(f"Stop sending {owner(customer)} usage to Stripe?", yes=yes)
     with ledger(target) as connection:
         if customer is not None and mappings.resolve(connection, [customer]).get(customer) is None:
             raise UsageFault(f"no customer {customer!r} is mapped: `trueup customers list`")
@@ -86,10 +92,11 @@ def disarm(reason: Reason, customer: OfCustomer = None, yes: Yes = False, as_jso
     emit_record({"armed": False, "customer": customer, "reason": said}, as_json=as_json)
 
 
-def status(customer: OfCustomer = None, as_json: AsJson = False) -> None:
+def status(customer: Answered = None, as_json: AsJson = False) -> None:
     """Show whether usage goes out, what waits, and the time left to the nearest deadline. Exit 1 when it does not go out."""
     target = find_target()
     with ledger(target) as connection:
+        require_known(connection, customer)
         found = arming.status(connection)
     armed = found.armed and (customer is None or customer not in found.paused_customers)
     record = status_record(found, target.clock.now_ms(), armed=armed)
@@ -146,12 +153,14 @@ def countdown(deadline_ms: int | None, now_ms: int) -> str | None:
 
 
 def stripe_emulator(
-    port: Annotated[int, typer.Option("--port", help="The loopback port to listen on.")] = 12111,
+    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="The loopback port to listen on.")] = 12111,
     clock: Annotated[str, typer.Option("--clock", help="system, or simulated:FILE")] = "system",
     keep: Annotated[Path, typer.Option("--keep", help="Where it keeps its journal.")] = Path(".trueup/stripe-emulator"),
     as_json: AsJson = False,
 ) -> None:
     """Run a stateful Stripe on this machine, for any Stripe SDK, until it is stopped."""
+    if clock != "system" and not clock.startswith("simulated:"):
+        raise UsageFault(f"--clock is system, or simulated:FILE, not {clock!r}")
     emit_record({"stripe_url": f"http://127.0.0.1:{port}"}, as_json=as_json)
     sys.stdout.flush()
     say("Faults: POST /_emulator/faults. Its own books: GET /_emulator/books. Stop it with Ctrl-C.")

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 from services.stripe_sink.adapters.stripe_meters import StripeMeters
 from trueup.cli import topics
 from trueup.cli.catalogue_topic import newest_catalogue
-from trueup.cli.faults import AnswerIsNo, UsageFault
+from trueup.cli.faults import AnswerIsNo, UsageFault, reason
 from trueup.cli.options import AsJson
 from trueup.cli.output import emit_rows, say
 from trueup.cli.stripe_meters import check_meters, client_for
@@ -25,7 +25,7 @@ from trueup.contracts.errors import PipelineError
 from trueup.contracts.meters import Meter
 from trueup.ledger.store import clock, deployment
 from trueup.ledger.store.connection import Unreachable
-from trueup.runtime.kafka import admin
+from trueup.runtime.kafka import REQUEST_TIMEOUT_SECONDS, admin
 from trueup.runtime.settings import SettingsError
 
 COLUMNS = ("what", "state", "says", "advice")
@@ -81,6 +81,7 @@ def findings(target: Target) -> Iterator[Finding]:
     for name, value in target.settings.redacted().items():
         yield Finding(f"setting {name}", State.OK, "" if value is None else str(value))
     for what, look in (
+        ("kafka", lambda: look_at_kafka(target)),
         ("topics", lambda: look_at_topics(target)),
         ("ledger", lambda: look_at_ledger(target)),
         ("stripe", lambda: look_at_stripe(target)),
@@ -95,13 +96,21 @@ def guarded(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findin
     try:
         yield from look()
     except KafkaException as failure:
-        yield Finding(what, State.WRONG, f"Kafka does not answer: {failure}", "TRUEUP_KAFKA_BOOTSTRAP, TRUEUP_KAFKA__…, the network")
+        yield Finding(
+            what, State.WRONG, f"Kafka does not answer: {reason(failure)}", "TRUEUP_KAFKA_BOOTSTRAP, TRUEUP_KAFKA__…, the network"
+        )
     except Unreachable as failure:
         yield Finding(what, State.WRONG, f"Postgres does not answer: {str(failure).strip()}", "TRUEUP_POSTGRES_DSN, the network")
     except (stripe.StripeError, requests.RequestException) as failure:
         yield Finding(what, State.WRONG, f"Stripe refused or does not answer: {failure}", "TRUEUP_STRIPE_API_KEY and what it may read")
     except (UsageFault, SettingsError, PipelineError) as failure:
         yield Finding(what, State.WRONG, str(failure))
+
+
+def look_at_kafka(target: Target) -> Iterator[Finding]:
+    """Whether the brokers answer at all, and how many they are."""
+    brokers = admin(target.settings).list_topics(timeout=REQUEST_TIMEOUT_SECONDS).brokers
+    yield Finding("kafka", State.OK, f"reached, {len(brokers)} {'broker' if len(brokers) == 1 else 'brokers'}")
 
 
 def look_at_topics(target: Target) -> Iterator[Finding]:
@@ -142,8 +151,7 @@ def look_at_stripe(target: Target) -> Iterator[Finding]:
     client = client_for(target)
     found = StripeMeters(target.settings.stripe_api_key, target.settings.stripe_url).account()
     mode = "live" if found.livemode else "test"
-    with ledger(target) as connection:
-        held = deployment.held(connection)
+    held = recorded_account(target)
     if held is not None and held != found:
         advice = "one ledger serves one account in one mode: use its key, or another ledger"
         yield Finding("Stripe account", State.WRONG, f"the key is of {found.stripe_account}, {mode} mode", advice)
@@ -151,8 +159,19 @@ def look_at_stripe(target: Target) -> Iterator[Finding]:
         yield Finding("Stripe account", State.OK, f"{found.stripe_account}, {mode} mode")
     answer = client.v1.billing.meters.list({"limit": 1}).last_response
     date = answer.headers.get("Date") if answer is not None else None
-    if date and not target.clock.simulated:
+    if target.clock.simulated:
+        yield Finding("clock beside Stripe", State.OK, "not compared: the clock is simulated")
+    elif date:
         yield skew("clock beside Stripe", target.clock.now_ms() / 1_000 - parsedate_to_datetime(date).timestamp())
+
+
+def recorded_account(target: Target) -> deployment.Deployment | None:
+    """The account that the ledger serves; None also when it does not answer, which its own line says."""
+    try:
+        with ledger(target) as connection:
+            return deployment.held(connection)
+    except (Unreachable, PipelineError):
+        return None
 
 
 def look_at_webhooks(target: Target) -> Iterator[Finding]:
@@ -186,6 +205,7 @@ def look_at_catalogue(target: Target) -> Iterator[Finding]:
         yield Finding(what, State.WRONG if wrong else State.OK, check.detail, advice if wrong else "")
     for name, meter in catalogue.meters.items():
         yield grace(name, meter, catalogue)
+    yield grace_at_stripe(target, catalogue.policy.finalization_grace_seconds)
 
 
 def grace(name: str, meter: Meter, catalogue: Catalogue) -> Finding:
@@ -200,6 +220,19 @@ def grace(name: str, meter: Meter, catalogue: Catalogue) -> Finding:
         return Finding(what, State.WRONG, says, "a longer grace in Stripe and in the catalogue, or a shorter billing window")
     if grace_seconds < ADVISED_GRACE_SECONDS:
         return Finding(what, State.ADVICE, says, "24 h leave a night to mend something before an invoice is final")
+    return Finding(what, State.OK, says)
+
+
+def grace_at_stripe(target: Target, declared_seconds: int) -> Finding:
+    """What Stripe really leaves, told by its newest draft: the setting itself cannot be read."""
+    what = "finalization grace at Stripe"
+    drafts = client_for(target).v1.invoices.list({"status": "draft", "limit": 100}).data
+    left = [draft.automatically_finalizes_at - draft.created for draft in drafts if draft.automatically_finalizes_at is not None]
+    if not left:
+        return Finding(what, State.OK, f"no draft invoice shows it now; the catalogue says {minutes(declared_seconds)}")
+    says = f"{minutes(min(left))} at the shortest of {len(left)} draft invoices; the catalogue says {minutes(declared_seconds)}"
+    if min(left) < declared_seconds:
+        return Finding(what, State.WRONG, says, "set the same in Stripe (billing settings, invoices) and in the catalogue's policy")
     return Finding(what, State.OK, says)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from confluent_kafka import KafkaError, KafkaException
+
 OK = 0
 ANSWER_IS_NO = 1
 USAGE = 2
@@ -13,3 +15,9 @@ class UsageFault(Exception):
 
 class AnswerIsNo(Exception):
     """The verb ran and its answer is no: exit code 1."""
+
+
+def reason(failure: KafkaException) -> str:
+    """What Kafka's client says, as a sentence."""
+    first = failure.args[0] if failure.args else failure
+    return first.str() if isinstance(first, KafkaError) else str(first)

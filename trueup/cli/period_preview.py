@@ -11,7 +11,7 @@ from services.reconciler.app.preview_now import preview_now
 from trueup.cli.faults import AnswerIsNo
 from trueup.cli.options import AsJson
 from trueup.cli.output import emit_rows, say
-from trueup.cli.target import find_target
+from trueup.cli.target import find_target, ledger, require_known
 from trueup.contracts.pricing import decimals_of
 from trueup.contracts.quantities import to_decimal_text
 
@@ -33,8 +33,15 @@ COLUMNS = (
 
 def preview(customer: Annotated[str, typer.Argument(help="Our id of the customer.")], as_json: AsJson = False) -> None:
     """Show what Stripe will invoice for a customer's periods. Exit 1 when a line is not what its quantity costs by our own arithmetic."""
-    rows: list[dict[str, Any]] = [asdict(row) for row in preview_now(find_target().settings, customer)]
+    target = find_target()
+    target.settings.require("stripe_api_key")
+    # Asked first, so that a ledger that is away or of another version says so at once.
+    ledger(target).close()
+    rows: list[dict[str, Any]] = [asdict(row) for row in preview_now(target.settings, customer)]
     emit_rows(rows, COLUMNS, as_json=as_json)
+    if not rows:
+        with ledger(target) as connection:
+            require_known(connection, customer)
     totals: dict[str, int] = {}
     for row in rows:
         totals[row["currency"]] = totals.get(row["currency"], 0) + row["amount_stripe_minor"]

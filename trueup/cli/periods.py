@@ -11,7 +11,7 @@ from trueup.cli import period_preview
 from trueup.cli.faults import AnswerIsNo
 from trueup.cli.options import AsJson
 from trueup.cli.output import emit_rows, say
-from trueup.cli.target import find_target, ledger
+from trueup.cli.target import find_target, ledger, require_known
 from trueup.ledger.store import periods
 
 COLUMNS = (
@@ -44,7 +44,8 @@ def show(
     """Show where billing periods stand. Exit 1 when one was not provable at its deadline."""
     with ledger(find_target()) as connection:
         rows = [asdict(row) for row in periods.status(connection, customer)]
-    emit_rows(rows, COLUMNS, as_json=as_json)
+        emit_rows(rows, COLUMNS, as_json=as_json)
+        require_known(connection, customer)
     late = [row for row in rows if row["status"] == NOT_PROVABLE]
     if late:
         raise AnswerIsNo(f"{len(late)} of {len(rows)} periods were not provable at their deadline")

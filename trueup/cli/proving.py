@@ -45,12 +45,14 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Read Stripe now and explain every difference, hour by hour. Exit 1 when one is no work on its way, as the proof has it."""
+    from_ms, to_ms = instant_option(from_, "--from"), instant_option(to, "--to")
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise UsageFault("--to is not after --from")
     target = find_target()
     settings = target.settings
     settings.require("stripe_api_key")
     # Asked first, so that a ledger that is away or of another version says so at once.
     ledger(target).close()
-    from_ms, to_ms = instant_option(from_, "--from"), instant_option(to, "--to")
     try:
         rows = [asdict(row) for row in reconcile_now(settings, customer, from_ms, to_ms)]
     except LookupError as nobody:

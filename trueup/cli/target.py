@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trueup.cli.faults import UsageFault
+from trueup.cli.faults import AnswerIsNo, UsageFault
 from trueup.ledger.migrate import require_current
+from trueup.ledger.store import customers
 from trueup.ledger.store.connection import Connection, connect
 from trueup.runtime.clock import Clock, clock_from
 from trueup.runtime.settings import StreetSettings
@@ -82,6 +83,12 @@ def target_of(street: Mapping[str, Any]) -> Target:
         confluent_schema_ids=street.get("confluent_schema_ids", {}),
     )
     return Target(quiet(settings), street.get("metrics", {}), street.get("clock_url"))
+
+
+def require_known(connection: Connection, customer: str | None) -> None:
+    """A customer that nobody ever heard of is most often a slip of the hand: nothing found is not the same as nothing there."""
+    if customer is not None and not customers.is_known(connection, customer):
+        raise AnswerIsNo(f"the ledger knows no customer {customer!r}: no mapping and no usage")
 
 
 def ledger(target: Target) -> Connection:

@@ -141,6 +141,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_street_and_names_what_is(street: 
     """Topics, ledger, Stripe's account and meters, the grace of each meter; then with a key that Stripe does not know."""
     found = {row["what"]: row for row in street.trueup("doctor")}
     assert {row["state"] for row in found.values()} <= {"ok", "advice"}, found
+    assert {"kafka", "clock beside Stripe", "webhooks", "finalization grace at Stripe"} <= set(found)
     assert {"topics", "ledger", "Stripe account", "meter runs as runs_pro", "finalization grace for runs"} <= set(found)
     assert "***" in found["setting stripe_api_key"]["says"]
     named = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from trueup.cli import catalogue_topic
 from trueup.cli.__main__ import app, run
 from trueup.cli.dispatching import countdown
 from trueup.cli.events import chosen_format
@@ -60,7 +62,11 @@ def test_what_changes_money_asks_for_a_reason(verb: str, tmp_path: Path, capsys:
         (["events", "send", "nowhere.jsonl"], "nowhere.jsonl"),
         (["events", "explain", "only-a-source"], "ID"),
         (["rejected", "show", "three"], "PARTITION:OFFSET"),
-        (["reconcile", "--from", "yesterday"], "trueup up"),
+        (["reconcile", "--from", "yesterday"], "yesterday"),
+        (["reconcile", "--from", "2026-11-02T00:00:00Z", "--to", "2026-11-01T00:00:00Z"], "--to"),
+        (["stripe-emulator", "--clock", "sundial"], "sundial"),
+        (["stripe-emulator", "--port", "99999"], "--port"),
+        (["events", "explain", "\udcff", "id"], "UTF-8"),
         (["up", "--clock", "sundial"], "sundial"),
         (["up", "--start", "2026-10-01T00:00:00Z"], "simulated"),
         (["catalogue", "check", "nowhere.toml"], "nowhere.toml"),
@@ -90,6 +96,17 @@ def test_the_script_for_a_dba_is_whole_where_no_database_answers(
     assert "empty database" in said.err
     assert run(["migrate", "--sql", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stands_at"] is None
+
+
+def test_a_broker_that_does_not_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Configuration or network: exit code 2, and no object of the client library on the screen."""
+    monkeypatch.setenv("TRUEUP_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setattr(catalogue_topic, "REQUEST_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert run(["events", "send", "-"]) == 2
+    said = capsys.readouterr()
+    assert "Kafka refused or does not answer" in said.err
+    assert "KafkaError{" not in said.err
 
 
 def test_status_without_a_street_answers_no(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,12 @@ def resolve(connection: psycopg.Connection, customers: Iterable[str]) -> Mapping
     return dict(rows.fetchall())
 
 
+def is_known(connection: psycopg.Connection, customer: str) -> bool:
+    """Whether the ledger ever heard of a customer: by a mapping, or by usage."""
+    row = connection.execute(queries.load("customers")["known"], {"customer": customer}).fetchone()
+    return row is not None and bool(row[0])
+
+
 def timeline(connection: psycopg.Connection, customer: str | None = None) -> list[CustomerMapping]:
     """Every mapping ever recorded, oldest first; of one customer, or of all."""
     rows = connection.execute(queries.load("customers")["timeline"], {"customer": customer})
@@ -83,7 +89,9 @@ def timeline(connection: psycopg.Connection, customer: str | None = None) -> lis
 
 
 def _check(customer: str, stripe_customer: str) -> None:
-    if not customer or not stripe_customer.startswith(STRIPE_PREFIX):
+    if not customer:
+        raise RefusedMapping("a customer's id is not empty")
+    if not stripe_customer.startswith(STRIPE_PREFIX):
         raise RefusedMapping(f"{stripe_customer!r} is no Stripe customer: its id starts with {STRIPE_PREFIX}")
     if customer.startswith(STRIPE_PREFIX) and customer != stripe_customer:
         raise RefusedMapping(f"{customer} is a Stripe customer's id and stands for itself")

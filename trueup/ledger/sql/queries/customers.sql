@@ -13,6 +13,11 @@ select m.customer from ledger.customer_mapping m where m.stripe_customer = %(str
 -- name: has_usage
 select exists (select from ledger.subject s where s.customer = %(customer)s);
 
+-- name: known
+-- Whether anything was ever said or counted of a customer.
+select exists (select from ledger.customer_mapping m where m.customer = %(customer)s)
+    or exists (select from ledger.subject s where s.customer = %(customer)s);
+
 -- name: add
 insert into ledger.customer_mapping (customer, stripe_customer, reason, recorded_by, recorded_at)
 values (%(customer)s, %(stripe_customer)s, %(reason)s, %(recorded_by)s, ops.now());

@@ -1,0 +1,37 @@
+"""Customers as the command line asks for them: a slip of the hand is told apart from nothing to show."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.conftest import Database
+from trueup.cli.__main__ import run
+from trueup.ledger.store import customers
+from trueup.ledger.store.connection import connect
+
+
+@pytest.mark.parametrize("verb", [("period", "show"), ("customers", "list"), ("stripe", "status", "--customer")])
+def test_nothing_found_is_no_answer_for_a_customer_that_nobody_knows(
+    verb: tuple[str, ...], database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script that asks for `acmee` is told no, and one that asks for a customer without periods is not."""
+    monkeypatch.setenv("TRUEUP_POSTGRES_DSN", database.dsn)
+    assert run([*verb, "acmee", "--json"]) == 1
+    said = capsys.readouterr()
+    assert "acmee" in said.err
+    assert said.out.strip() in ("", "[]")
+    with connect(database.writer_dsn, "test") as connection:
+        assert customers.map_customer(connection, "acmee", "cus_acme", reason="a test's own", recorded_by="test")
+        assert customers.is_known(connection, "acmee")
+    run([*verb, "acmee", "--json"])
+    said = capsys.readouterr()
+    assert "acmee" not in said.err
+    json.loads(said.out)
+
+
+def test_an_empty_customer_is_refused_in_its_own_words(database: Database) -> None:
+    """Not in those about Stripe's id, which is right."""
+    with connect(database.writer_dsn, "test") as connection, pytest.raises(customers.RefusedMapping, match="not empty"):
+        customers.map_customer(connection, "", "cus_acme", reason="a test's own", recorded_by="test")
