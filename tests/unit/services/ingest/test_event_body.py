@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueup.contracts import json_text
 from services.ingest.core.event_body import Entry, InForce, read_event
-from trueup.contracts.problems import Refused
 from services.ingest.core.request_body import BATCH, JSON, STRUCTURED, media_type, read_request
 from tests.makers.ingest_room import CATALOGUE, an_event
+from trueup.contracts import json_text
 from trueup.contracts.catalogue import parse
 from trueup.contracts.codec import Decoder
 from trueup.contracts.events import UsageEvent, check_fields
+from trueup.contracts.problems import Refused
 
 NOW_MS = 1_793_600_000_000  # 2026-11-02T06:13:20Z
 IN_FORCE = InForce(parse(CATALOGUE), NOW_MS)
