@@ -40,13 +40,13 @@ trace: $(READY) ## the shared trace at its known sums, under both clocks
 test: $(READY) ## the whole test suite on real parts; ARGS="-k name" picks some
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(READY) ## format, lint, types, import contracts, SQL, the house's own rules
+check: $(READY) ## format, lint, types, import contracts, SQL, promtool, schema compatibility, the house's own rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/squawk --config .squawk.toml trueup/ledger/sql/migrations/*.sql
-	$(BIN)/python -m pytest -q tests/tidy
+	$(BIN)/python -m pytest -q tests/tidy tests/unit/contracts/test_schemas.py tests/unit/contracts/test_golden.py
 
 format: $(READY) ## lays out Python as `make check` wants it
 	$(BIN)/ruff format .
