@@ -26,10 +26,10 @@ def ledger(database: Database) -> Iterator[TrueLedger]:
         assert [name for name, check in checks.items() if check.violations and name != "hours_equal_summaries"] == []
 
 
-def apply_second(ledger: TrueLedger, text: str) -> None:
-    """Put a second catalogue version in force, from a minute after noon."""
-    ledger.timeline = Timeline.from_appended([(1, FROM_THE_BEGINNING_MS, parse(CATALOGUE_TOML)), (2, NOON_MS, parse(text))])
-    catalogue.record_version(ledger.writer, CatalogueVersion(2, text, "test"), NOON_MS, ledger.timeline.versions[1])
+def apply_second(ledger: TrueLedger, text: str, appended_at_ms: int = NOON_MS) -> None:
+    """Put a second catalogue version in force, a minute after it was appended."""
+    ledger.timeline = Timeline.from_appended([(1, FROM_THE_BEGINNING_MS, parse(CATALOGUE_TOML)), (2, appended_at_ms, parse(text))])
+    catalogue.record_version(ledger.writer, CatalogueVersion(2, text, "test"), appended_at_ms, ledger.timeline.versions[1])
 
 
 def use(ledger: TrueLedger, customer: str, meter: str, quantity: int) -> None:

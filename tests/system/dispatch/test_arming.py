@@ -99,7 +99,8 @@ def test_customer_can_be_paused_alone(world: DispatchWorld) -> None:
     with world.dispatching() as dispatch:
         wait_idle(dispatch)
         assert (world.books("acme", "tokens"), world.books("globex", "tokens")) == ((0, "0"), (1, "5"))
-        assert dispatch.activity().next_due_ms is None
+        due = dispatch.activity().next_due_ms
+        assert due is not None and due > world.now_ms + 33 * 24 * 3_600_000, "a pause ends where Stripe takes the usage no more"
         assert arming.status(world.ledger).paused_customers == ("acme",)
         assert world.arm(customer="acme").armed
         wait_idle(dispatch)

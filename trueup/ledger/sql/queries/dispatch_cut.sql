@@ -22,6 +22,7 @@ select
         (select coalesce(max(m.mapping_id), 0) from ledger.customer_mapping m),
         (select coalesce(max(f.plan_fact_id), 0) from ledger.plan_fact f),
         (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
+        (select coalesce(max(v.version), 0) from ledger.catalogue_version v where v.in_force_from <= ops.now()),
         (select coalesce(max(a.arming_id), 0) from ledger.arming a),
         (select coalesce(max(p.period_id), 0) from ledger.billing_period p),
         (select coalesce(max(e.period_event_id), 0) from ledger.period_event e)
@@ -108,11 +109,12 @@ target as (
         u.segment_start,
         m.stripe_customer,
         coalesce(plain.stripe_event_name, scoped.stripe_event_name) as stripe_event_name,
-        d.deadline,
+        d.deadline as period_deadline,
+        least(d.deadline, h.until) as any_deadline,
         case
             when u.waits_for = 'too_large' then 'too_large'
             -- A pause does not outlast the deadline: from there on it is decided by a person.
-            when s.customer in (select p.customer from paused p) and coalesce(d.deadline > ops.now(), true) then 'disarmed'
+            when s.customer in (select p.customer from paused p) and least(d.deadline, h.until) > ops.now() then 'disarmed'
             when m.stripe_customer is null then 'unmapped'
             when plain.stripe_event_name is null and f.plan is null
                 and exists (select from ledger.meter_event_name e where e.version = n.version and e.meter = s.meter) then 'no_plan'
@@ -134,6 +136,8 @@ target as (
             m.stripe_customer, coalesce(plain.stripe_event_name, scoped.stripe_event_name), s.meter, u.segment_start
         ) as deadline
     ) d
+    -- Stripe takes nothing that lies further back.
+    cross join lateral (select u.segment_start + derived.horizon_at(s.meter, ops.now()) as until) h
     where %(everything)s or u.waits_for is not null
 )
 update ops.uncovered_segment u
@@ -142,7 +146,11 @@ set
     deadline = t.deadline,
     stripe_customer = case when t.waits_for is null then t.stripe_customer end,
     stripe_event_name = case when t.waits_for is null then t.stripe_event_name end
-from target t
+from (
+    -- Nobody knows whom to send it for: until that is known it waits, however old it is, unless its period's deadline is known.
+    select x.*, case when x.waits_for in ('unmapped', 'no_plan', 'no_event_name', 'too_large') then x.period_deadline else x.any_deadline end as deadline
+    from target x
+) t
 where u.subject_id = t.subject_id and u.segment_start = t.segment_start
   and (u.waits_for, u.deadline, u.stripe_customer, u.stripe_event_name) is distinct from (
       t.waits_for,
@@ -158,6 +166,7 @@ select concat_ws(
     (select coalesce(max(m.mapping_id), 0) from ledger.customer_mapping m),
     (select coalesce(max(f.plan_fact_id), 0) from ledger.plan_fact f),
     (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
+    (select coalesce(max(v.version), 0) from ledger.catalogue_version v where v.in_force_from <= ops.now()),
     (select coalesce(max(a.arming_id), 0) from ledger.arming a),
     (select coalesce(max(p.period_id), 0) from ledger.billing_period p),
     (select coalesce(max(e.period_event_id), 0) from ledger.period_event e)
@@ -337,13 +346,18 @@ where u.subject_id = g.subject_id and u.segment_start = g.segment_start;
 insert into ledger.batch (batch_id, kind, writer, recorded_at) values (%(batch_id)s, %(kind)s, %(writer)s, ops.now());
 
 -- name: judge_intents
--- The deadlines of what was cut already, after a period's facts changed.
+-- The deadlines of what was cut already, after a period's facts or the catalogue changed.
 update ops.open_intent o
 set deadline = d.deadline
 from ledger.intent i
 join ledger.lane l on l.lane_id = i.lane_id
 join ledger.subject s on s.subject_id = i.subject_id
-cross join lateral (select ledger.deadline_at(l.stripe_customer, l.stripe_event_name, s.meter, i.segment_start) as deadline) d
+cross join lateral (
+    select least(
+        ledger.deadline_at(l.stripe_customer, l.stripe_event_name, s.meter, i.segment_start),
+        i.segment_start + derived.horizon_at(s.meter, ops.now())
+    ) as deadline
+) d
 where i.intent_id = o.intent_id and o.deadline is distinct from d.deadline;
 
 -- name: dividing

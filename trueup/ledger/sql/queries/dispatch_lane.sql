@@ -184,9 +184,10 @@ where j.customer not in (select p.customer from paused p);
 
 -- name: may_send
 -- Asked right before the call, within the lease: still this holder's, and the deadline still ahead, as the facts say now.
-select s.epoch = %(epoch)s and coalesce(
-    ledger.deadline_at(l.stripe_customer, l.stripe_event_name, j.meter, i.segment_start) > ops.now(), true
-)
+select s.epoch = %(epoch)s and least(
+    ledger.deadline_at(l.stripe_customer, l.stripe_event_name, j.meter, i.segment_start),
+    i.segment_start + derived.horizon_at(j.meter, ops.now())
+) > ops.now()
 from ops.lane_state s
 join ledger.lane l on l.lane_id = s.lane_id
 join ledger.intent i on i.intent_id = %(intent_id)s

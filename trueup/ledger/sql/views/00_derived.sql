@@ -10,6 +10,18 @@ from ledger.meter_version m
 join ledger.catalogue_version v on v.version = m.version
 order by m.meter, m.version desc;
 
+-- How far back usage of a meter may lie when it is sent, by the catalogue version in force at an instant. A meter that was left out
+-- of the catalogue keeps what its last version said. With its owner's rights: the proof asks it for people who read views only.
+create function derived.horizon_at(meter text, at timestamptz) returns interval language sql stable security definer
+set search_path = pg_catalog as $$
+select coalesce((
+    select v.horizon_seconds
+    from ledger.meter_version v join ledger.catalogue_version c on c.version = v.version
+    where v.meter = horizon_at.meter and c.in_force_from <= horizon_at.at
+    order by v.version desc limit 1
+), 34 * 86400) * interval '1 s'
+$$;
+
 create view derived.subject as
 select s.subject_id, s.customer, s.meter, coalesce(m.unit, '') as unit, coalesce(m.scale, 0) as scale
 from ledger.subject s

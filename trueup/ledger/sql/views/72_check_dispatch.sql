@@ -96,7 +96,7 @@ select
     count(*) as evaluated,
     count(*) filter (
         where a.started_at > a.at_risk_since + interval '20 hours'
-            or a.started_at > i.stripe_timestamp + coalesce(m.horizon_seconds, 34 * 86400) * interval '1 second'
+            or a.started_at > i.stripe_timestamp + derived.horizon_at(s.meter, a.started_at)
     ) as violations,
     0::bigint as stale,
     0::bigint as pending,
@@ -104,11 +104,10 @@ select
     null::bigint as pending_limit_seconds,
     max(a.started_at) as basis_as_of,
     exists (select from ledger.attempt) as required,
-    'No call was made more than 20 h after the first one for the same intent that may have arrived, nor for usage older than its meter''s horizon.' as meaning
+    'No call was made more than 20 h after the first one for the same intent that may have arrived, nor for usage older than its meter''s horizon, as it was in force then.' as meaning
 from attempts a
 join ledger.intent i on i.intent_id = a.intent_id
-join derived.subject s on s.subject_id = i.subject_id
-left join derived.meter m on m.meter = s.meter;
+join derived.subject s on s.subject_id = i.subject_id;
 
 -- What a deadline allows: no call once it had passed, by what was known of the period then; and nothing left lying behind it.
 create view derived.check_nothing_past_deadline as
