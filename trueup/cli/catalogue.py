@@ -107,7 +107,7 @@ def apply(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put a catalogue in force: the first from the beginning, a later one from its own append time + 60 s."""
+    """Put a catalogue in force. The first from the beginning, a later one from its own append time + 60 s."""
     text, catalogue = read(file, as_json=as_json)
     target = find_target()
     versions = catalogue_topic.read_versions(target)

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 def map_(customer: Customer, stripe_customer: StripeCustomer, reason: Reason, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Map a customer; usage that waited for it goes out under its Stripe customer."""
+    """Map a customer. Usage that waited for it goes out under its Stripe customer."""
     said = require_reason(reason)
     target = find_target()
     ask(f"Bill {customer}'s usage to Stripe customer {stripe_customer}?", yes=yes)
@@ -50,7 +50,7 @@ def list_(
     customer: Annotated[str | None, typer.Argument(help="One customer; all when left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every mapping ever recorded, oldest first; a customer's newest one is in force."""
+    """Show every mapping ever recorded. Oldest first; a customer's newest one is in force."""
     with ledger(find_target()) as connection:
         rows = [mapping_row(mapping) for mapping in mappings.timeline(connection, customer)]
     emit_rows(rows, COLUMNS, as_json=as_json)

@@ -29,7 +29,7 @@ OUTBOX_COLUMNS = ("state", "items", "oldest", "deadline", "left")
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs."""
-    nouns = typer.Typer(help="Dispatch to Stripe: armed by a recorded act that first compares each lane.", no_args_is_help=True)
+    nouns = typer.Typer(help="Dispatch to Stripe, armed by a recorded act.", no_args_is_help=True)
     nouns.command("arm")(arm)
     nouns.command("disarm")(disarm)
     nouns.command("status")(status)
@@ -80,7 +80,7 @@ def owner(customer: str | None) -> str:
 
 
 def disarm(reason: Reason, customer: OfCustomer = None, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Stop sending; calls under way are finished and recorded, usage waits."""
+    """Stop sending. Calls under way are finished and recorded, usage waits."""
     said = require_reason(reason)
     target = find_target()
     ask(f"Stop sending {owner(customer)} usage to Stripe?", yes=yes)
@@ -93,7 +93,7 @@ def disarm(reason: Reason, customer: OfCustomer = None, yes: Yes = False, as_jso
 
 
 def status(customer: Answered = None, as_json: AsJson = False) -> None:
-    """Show whether usage goes out, what waits, and the time left to the nearest deadline. Exit 1 when it does not go out."""
+    """Show whether usage goes out and what waits. With the time left to the nearest deadline; exit 1 when it does not go out."""
     target = find_target()
     with ledger(target) as connection:
         require_known(connection, customer)
@@ -158,7 +158,7 @@ def stripe_emulator(
     keep: Annotated[Path, typer.Option("--keep", help="Where it keeps its journal.")] = Path(".trueup/stripe-emulator"),
     as_json: AsJson = False,
 ) -> None:
-    """Run a stateful Stripe on this machine, for any Stripe SDK, until it is stopped."""
+    """Run a stateful Stripe on this machine. Any Stripe SDK can speak to it, until it is stopped."""
     if clock != "system" and not clock.startswith("simulated:"):
         raise UsageFault(f"--clock is system, or simulated:FILE, not {clock!r}")
     emit_record({"stripe_url": f"http://127.0.0.1:{port}"}, as_json=as_json)

@@ -66,7 +66,11 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at configuration, connections, topics, clocks, Stripe's account, meters and webhooks; exit 1 when anything is wrong."""
+    """Look at everything this deployment rests on.
+
+    Configuration, connections, topics, clocks, Stripe's account and meters, webhooks, the time before an invoice is final. Exit 1
+    when anything is wrong.
+    """
     target = find_target()
     found = list(findings(target))
     emit_rows([asdict(finding) for finding in found], COLUMNS, as_json=as_json)

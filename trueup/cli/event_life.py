@@ -36,7 +36,7 @@ def explain(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Its id.")],
     as_json: AsJson = False,
 ) -> None:
-    """Tell the life of one event: deliveries, decisions, what went to Stripe and what Stripe counts. Exit 1 when nobody knows it."""
+    """Tell the life of one event. Deliveries, decisions, what went to Stripe and what Stripe counts. Exit 1 when nobody knows it."""
     target = find_target()
     deliveries = scan(target, source, id_)
     with ledger(target) as connection:

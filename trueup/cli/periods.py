@@ -27,7 +27,7 @@ COLUMNS = (
     "why_not",
 )
 NOT_PROVABLE = "not_provable"
-period = typer.Typer(help="Billing periods: what is open, until when, and whether the close is provable.", no_args_is_help=True)
+period = typer.Typer(help="Billing periods: what is open, and until when.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:

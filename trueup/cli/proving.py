@@ -44,7 +44,7 @@ def reconcile(
     every: Annotated[bool, typer.Option("--all", help="Show the hours that agree, too; --json always does.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read Stripe now and explain every difference, hour by hour. Exit 1 when one is no work on its way, as the proof has it."""
+    """Read Stripe now and explain every difference. Exit 1 when one is no work on its way, as the proof has it."""
     from_ms, to_ms = instant_option(from_, "--from"), instant_option(to, "--to")
     if from_ms is not None and to_ms is not None and from_ms >= to_ms:
         raise UsageFault("--to is not after --from")

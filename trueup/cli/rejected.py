@@ -86,7 +86,7 @@ def redrive(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send refused events again, as the bytes they came in, after their cause was mended.
+    """Send refused events again. They go as the bytes they came in, after their cause was mended.
 
     A refused event left no id behind, so it is judged as if it came now for the first time; what is refused again stands in
     `list` again. An event of which the dedupe room kept only the beginning can't be sent.

@@ -50,7 +50,7 @@ def migrate(
     sql: Annotated[bool, typer.Option("--sql", help="Print the script for a DBA instead, and change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the ledger's schema up to date; running it again changes nothing.
+    """Bring the ledger's schema up to date. Running it again changes nothing.
 
     With --sql: what is missing in the deployment's database, to be run with psql; all of it where there is no database yet.
     """

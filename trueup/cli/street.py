@@ -63,7 +63,7 @@ def up(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start the street unless it runs, and say where everything is."""
+    """Start the street and say where everything is. One that runs is left alone."""
     if start is not None and clock is not ClockKind.SIMULATED:
         raise UsageFault("--start is for --clock simulated: the machine's own clock begins nowhere")
     street = embedded()

@@ -118,7 +118,7 @@ def plan(replication_factor: Replication = -1, min_insync_replicas: InSync = Non
 
 
 def apply(replication_factor: Replication = -1, min_insync_replicas: InSync = None, as_json: AsJson = False) -> None:
-    """Create what is missing and grow what is too small; exit 1 when drift is left."""
+    """Create what is missing, grow what is too small. Exit 1 when drift is left."""
     target = find_target()
     topics = declared_for(target, replication_factor, min_insync_replicas)
     client = admin(target.settings)

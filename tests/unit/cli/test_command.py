@@ -41,6 +41,15 @@ def test_every_verb_has_help_and_json(verb: str, capsys: pytest.CaptureFixture[s
     assert "--json" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("noun", ["", *sorted({verb.split()[0] for verb in VERBS if " " in verb})])
+def test_no_sentence_of_the_map_is_cut_off(noun: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`trueup --help` is the map: each verb has one line of 80 columns, and says what it does within it."""
+    assert run([*noun.split(), "--help"]) == 0
+    lines = capsys.readouterr().out.partition("Commands:")[2].splitlines()
+    assert len(lines) > 1
+    assert [line for line in lines if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize("verb", ["stripe arm", "stripe disarm", "customers map acme cus_1", "customers import {csv}", "keys revoke 0123"])
 def test_what_changes_money_asks_for_a_reason(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without `--reason`, or with a blank one, it is a usage error that says so."""
