@@ -185,6 +185,7 @@ SABOTAGES = [
            )
            select subscription_item_id, period_start, 'closing', (select min(started_at) from ledger.attempt) + interval '599 s', 'draft',
                'test', 'test', '-infinity' from ledger.billing_period""",
+        SEALED,
     ),
     Sabotage(
         "a deadline lets usage lie",
@@ -285,6 +286,26 @@ SABOTAGES = [
     Sabotage("a reader acts as the owner", "roles_and_grants", "grant trueup_owner to finance_ro"),
     Sabotage("a reason is changed", "chain_sealed", "update ledger.event set reason = 'other' where id = 'e3'"),
     Sabotage("a kept record is changed", "chain_sealed", "update ledger.conflict set record = 'x'"),
+    Sabotage("a conflict is said to have been of another quantity", "chain_sealed", "update ledger.conflict set quantity = quantity + 1"),
+    Sabotage("a refusal is said to have been of another customer", "chain_sealed", "update ledger.refusal set customer = 'globex'"),
+    Sabotage(
+        "a customer was mapped by somebody else",
+        "chain_sealed",
+        "update ledger.customer_mapping set recorded_by = 'nobody' where mapping_id = 1",
+    ),
+    Sabotage(
+        "a plan appears that nobody recorded",
+        "chain_sealed",
+        """insert into ledger.plan_fact (customer, plan, effective_from, subscription_id, cause_key, recorded_at)
+           values ('acme', 'pro', ops.now() + interval '1 year', 'sub_x', 'x', ops.now())""",
+    ),
+    Sabotage(
+        "a lane appears that nobody made",
+        "chain_sealed",
+        """insert into ledger.lane (stripe_customer, stripe_event_name) values ('cus_x', 'x')""",
+    ),
+    Sabotage("who armed is forgotten", "chain_sealed", "update ledger.arming set acted_by = 'nobody'"),
+    Sabotage("a period is said to have had another price", "chain_sealed", "update ledger.billing_period set price_id = 'price_x'"),
     Sabotage("a seal is replaced", "chain_sealed", "update ledger.batch set chain_sha256 = sha256('x') where kind = 'capture'"),
     Sabotage(
         "a batch is unsealed",

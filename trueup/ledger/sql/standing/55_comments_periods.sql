@@ -70,6 +70,11 @@ comment on column ledger.meter_error_report.error_count is 'How many meter event
 comment on column ledger.meter_error_report.body is 'The report as Stripe shows it.';
 comment on column ledger.meter_error_report.recorded_at is 'When it was recorded.';
 
+comment on table ledger.fact_seal is 'A hash of each mapping, plan, lane, arming, period, conflict and refusal row, written as the row was: what differs was changed later.';
+comment on column ledger.fact_seal.fact is 'The table.';
+comment on column ledger.fact_seal.fact_id is 'The row''s key; of several columns, joined by a colon.';
+comment on column ledger.fact_seal.content_sha256 is 'Hash of the row.';
+
 comment on table ledger.division is 'Which postings to unsent a division took back, since a boundary learnt later runs through them. Its parts hold their events.';
 comment on column ledger.division.batch_id is 'Batch of the division.';
 comment on column ledger.division.subject_id is 'Customer and meter.';

@@ -5,6 +5,11 @@ create function derived.broken_seals() returns bigint language sql stable securi
 select count(*) from ledger.capture_seals() s where s.chain_sha256 is distinct from s.expected_sha256
 $$;
 
+create function derived.broken_facts() returns bigint language sql stable security definer set search_path = pg_catalog as $$
+select count(*) from ledger.facts() f full join ledger.fact_seal s on s.fact = f.fact and s.fact_id = f.fact_id
+where f.content_sha256 is distinct from s.content_sha256
+$$;
+
 create view derived.check_chain_sealed as
 with sealed as (
     select count(*) as batches, max(b.recorded_at) as newest_at from ledger.batch b where b.kind = 'capture'
@@ -23,12 +28,12 @@ with sealed as (
 select
     'chain_sealed' as check_name,
     sealed.batches as evaluated,
-    derived.broken_seals() + torn.batches + exchanged.records as violations,
+    derived.broken_seals() + derived.broken_facts() + torn.batches + exchanged.records as violations,
     0::bigint as stale,
     0::bigint as pending,
     null::timestamptz as oldest_pending_at,
     null::bigint as pending_limit_seconds,
     sealed.newest_at as basis_as_of,
     exists (select from ledger.event) as required,
-    'Each captured batch''s hash is that of the rows that stand there now and of the batch before it, and each refused record is the one that was hashed, so that nothing was changed, put in or taken out later.' as meaning
+    'Each captured batch''s hash is that of the rows that stand there now and of the batch before it, each refused record is the one that was hashed, and each mapping, plan, lane, arming, period, conflict and refusal is as it was sealed, so that nothing was changed, put in or taken out later.' as meaning
 from sealed, torn, exchanged;
