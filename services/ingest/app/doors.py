@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from litestar import Litestar, Request, Response, get, post, put
-from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
 
 from services.ingest.app import openapi
 from services.ingest.app.customers import CustomersDoor
 from services.ingest.app.events import EventsDoor
 from services.ingest.app.flushes import FlushDoor
 from services.ingest.app.webhooks import WebhooksDoor
-from trueup.contracts.errors import Transient
-from trueup.contracts.problems import Refused
-from trueup.runtime.http import answers
-from trueup.runtime.http.answers import in_json
+from trueup.runtime.http.application import application as make_application
 from trueup.runtime.web import Health
 
 DOORS = (("/v1/events/", "event"), ("/v1/events", "events"), ("/webhooks/stripe", "webhooks"), ("/v1/customers/", "customers"))
@@ -51,37 +46,4 @@ def application(
     async def post_webhook(request: Request[Any, Any, Any]) -> Response[bytes]:
         return await webhooks.post(request)
 
-    handlers: dict[type[Exception], Callable[..., Response[bytes]]] = {
-        Refused: answers.refused,
-        Transient: answers.away,
-        HTTPException: answers.by_the_router,
-        Exception: answers.unforeseen,
-    }
-    return Litestar(
-        [post_events, get_event, put_customer, post_flush, post_webhook, *_described_and_probed(ready)],
-        exception_handlers=cast(Any, handlers),
-        # The document is written by hand: the doors read their bodies themselves, so nothing could be derived from their signatures.
-        openapi_config=None,
-        request_max_body_size=None,
-        debug=False,
-        logging_config=None,
-    )
-
-
-def _described_and_probed(ready: Callable[[], Health]) -> list[HTTPRouteHandler]:
-    """What needs no key: the description, and whether to send anything here at all."""
-
-    @get("/openapi.json")
-    async def get_openapi() -> Response[bytes]:
-        return in_json(200, openapi.document())
-
-    @get("/livez")
-    async def get_livez() -> Response[bytes]:
-        return in_json(200, {"ok": True})
-
-    @get("/readyz")
-    async def get_readyz() -> Response[bytes]:
-        ok = ready().ok
-        return in_json(200 if ok else 503, {"ok": ok})
-
-    return [get_openapi, get_livez, get_readyz]
+    return make_application([post_events, get_event, put_customer, post_flush, post_webhook], openapi.document, ready)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from litestar import Litestar, Request, Response, get, post
-from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
 
 from services.usage_view.app import openapi, page
 from services.usage_view.app.events import EventsDoor
 from services.usage_view.app.links import LinksDoor
 from services.usage_view.app.page import PageDoor
 from services.usage_view.app.usage import UsageDoor
-from trueup.contracts.errors import Transient
 from trueup.contracts.problems import Refused
-from trueup.runtime.http import answers
-from trueup.runtime.http.answers import in_json
+from trueup.runtime.http.application import application as make_application
 from trueup.runtime.http.head import NO_SUCH_PATH, segments
 from trueup.runtime.web import Health
 
@@ -62,37 +58,4 @@ def application(doors: Doors, ready: Callable[[], Health]) -> Litestar:
             raise Refused(NO_SUCH_PATH)
         return await doors.page.get(request, parts[0])
 
-    handlers: dict[type[Exception], Callable[..., Response[bytes]]] = {
-        Refused: answers.refused,
-        Transient: answers.away,
-        HTTPException: answers.by_the_router,
-        Exception: answers.unforeseen,
-    }
-    return Litestar(
-        [get_customer, post_link, get_page, *_described_and_probed(ready)],
-        exception_handlers=cast(Any, handlers),
-        # The document is written by hand: the doors read their requests themselves, so nothing could be derived from their signatures.
-        openapi_config=None,
-        request_max_body_size=None,
-        debug=False,
-        logging_config=None,
-    )
-
-
-def _described_and_probed(ready: Callable[[], Health]) -> list[HTTPRouteHandler]:
-    """What needs no key: the description, and whether to send anything here at all."""
-
-    @get("/openapi.json")
-    async def get_openapi() -> Response[bytes]:
-        return in_json(200, openapi.document())
-
-    @get("/livez")
-    async def get_livez() -> Response[bytes]:
-        return in_json(200, {"ok": True})
-
-    @get("/readyz")
-    async def get_readyz() -> Response[bytes]:
-        ok = ready().ok
-        return in_json(200 if ok else 503, {"ok": ok})
-
-    return [get_openapi, get_livez, get_readyz]
+    return make_application([get_customer, post_link, get_page], openapi.document, ready)

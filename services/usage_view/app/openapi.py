@@ -181,7 +181,13 @@ def _link() -> dict[str, Any]:
 def _page() -> dict[str, Any]:
     html = {"text/html": {"schema": _TEXT}}
     signed = [_query("until", "When the link ends, in seconds since 1970."), _query("signature", "By which we know our own links.")]
-    tells = {"200": "The page", "403": "The link is forged or has expired", "404": "No such period", "503": "The ledger does not answer"}
+    tells = {
+        "200": "The page",
+        "403": "The link is forged or has expired",
+        "404": "No such period",
+        "422": "No period at all",
+        "503": "The ledger does not answer",
+    }
     answers: dict[str, Any] = {status: {"description": description, "content": html} for status, description in tells.items()}
     # What comes before the page speaks as everywhere: an address that cannot be read, too many requests.
     for status in ("404", "503"):

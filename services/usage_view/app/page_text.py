@@ -81,7 +81,7 @@ def page_text(reading: Reading, href_of: Callable[[int], str]) -> PageText:
         to_day=_day(bill.end_ms),
         periods=_links(bill, reading.periods, href_of),
         total="—" if bill.total_minor is None else _money(bill.total_minor, bill.currency),
-        total_says=_total_says(bill),
+        total_says=_total_says(bill, reading.now_ms),
         fresh=_fresh(reading.data_through_ms),
         lines=tuple(_line(line, bill) for line in bill.lines),
         meters=tuple(_meter(meter) for meter in bill.meters),
@@ -95,11 +95,13 @@ def _links(bill: Bill, periods: tuple[BillingPeriod, ...], href_of: Callable[[in
     return tuple(PeriodLink(f"{_day(start)} – {_day(end)}", href_of(start), start == bill.start_ms) for start, end in newest)
 
 
-def _total_says(bill: Bill) -> str:
+def _total_says(bill: Bill, now_ms: int) -> str:
     if bill.total_minor is None:
         return "A price could not be worked out, so there is no total yet."
     if bill.invoices:
         return "As on the final invoice, before discounts, taxes and credits."
+    if bill.end_ms <= now_ms:
+        return "Before discounts, taxes and credits. The period has ended; its invoice is not final yet."
     return "So far, before discounts, taxes and credits. What is used until the end of the period is added."
 
 

@@ -30,6 +30,7 @@ class Reading:
     periods: tuple[BillingPeriod, ...]
     parts: Parts
     data_through_ms: int | None
+    now_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Bills:
             self._registry.set(DATA_THROUGH, through_ms / 1_000)
         if read.bill.disagreeing:
             self._registry.increase(DISAGREEING)
-        return Reading(read.bill, read.periods, read.parts, through_ms)
+        return Reading(read.bill, read.periods, read.parts, through_ms, now_ms)
 
     async def require(self, customer: str) -> None:
         """Refuse a customer that nobody knows."""

@@ -20,9 +20,9 @@ METER = MeterUsage("input_tokens", "token", 0, 26451, 0, 1_000, -15)
 BILL = Bill("acme", NOVEMBER_MS, DECEMBER_MS, "usd", (METER,), (LINE,), 265, (), ())
 
 
-def text_of(bill: Bill):
+def text_of(bill: Bill, now_ms: int = NOVEMBER_MS + 1_000):
     """What the page says of a bill."""
-    return page_text(Reading(bill, (BillingPeriod(NOVEMBER_MS, DECEMBER_MS),), (), NOVEMBER_MS + 1_000), str)
+    return page_text(Reading(bill, (BillingPeriod(NOVEMBER_MS, DECEMBER_MS),), (), NOVEMBER_MS + 1_000, now_ms), str)
 
 
 MONEY = [
@@ -58,4 +58,11 @@ def test_what_is_not_known_is_not_made_up() -> None:
     told = text_of(replace(BILL, lines=(line,), total_minor=None))
     assert (told.total, told.lines[0].price, told.lines[0].amount) == ("—", "—", "—")
     assert "could not be worked out" in told.total_says
-    assert "may be missing" in page_text(Reading(BILL, (), (), None), str).fresh
+    assert "may be missing" in page_text(Reading(BILL, (), (), None, NOVEMBER_MS), str).fresh
+
+
+def test_how_final_a_total_is() -> None:
+    """Of a running period it is what is owed so far; of an ended one it waits for its invoice; of a final one it is that invoice's."""
+    assert text_of(BILL).total_says.startswith("So far")
+    assert "has ended" in text_of(BILL, DECEMBER_MS).total_says
+    assert text_of(replace(BILL, invoices=("in_1",)), DECEMBER_MS).total_says.startswith("As on the final invoice")
