@@ -34,9 +34,9 @@ select
     coalesce(max(k.unknown), 0)::bigint as unknown
 from pair p
 cross join window_start w
-cross join newest n
-left join ledger.meter_event_name e on e.version = n.version and e.stripe_event_name = p.stripe_event_name
-left join ledger.meter_version v on v.version = n.version and v.meter = e.meter
+-- Any version that has the name: what counts under it keeps its scale, also when its meter was left out since.
+left join ledger.meter_event_name e on e.stripe_event_name = p.stripe_event_name
+left join ledger.meter_version v on v.version = e.version and v.meter = e.meter
 left join ledger.lane l on l.stripe_customer = p.stripe_customer and l.stripe_event_name = p.stripe_event_name
 left join lateral (
     select sum(q.quantity) as quantity

@@ -54,7 +54,7 @@ from touched t
 join ledger.batch b on b.batch_id = t.batch_id
 join ledger.subject s on s.subject_id = t.subject_id
 left join ledger.meter_version v
-    on v.version = (select max(c.version) from ledger.catalogue_version c) and v.meter = s.meter
+    on v.version = (select max(x.version) from ledger.meter_version x where x.meter = s.meter) and v.meter = s.meter
 cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', t.length) as roll_up) r;
 
 -- name: lock_progress
@@ -83,7 +83,7 @@ from touched t
 join ledger.batch b on b.batch_id = t.batch_id
 join ledger.subject s on s.subject_id = t.subject_id
 left join ledger.meter_version v
-    on v.version = (select max(c.version) from ledger.catalogue_version c) and v.meter = s.meter
+    on v.version = (select max(x.version) from ledger.meter_version x where x.meter = s.meter) and v.meter = s.meter
 cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', t.length) as roll_up) r
 on conflict (subject_id, segment_start) do update
 -- What was too large for one intent may fit, with what came now.
@@ -95,9 +95,8 @@ update ops.dispatch_progress set discovered_through = %(through)s, cut_id = %(cu
 
 -- name: judge
 -- Where each uncovered segment goes, or what it waits for. All of them when a mapping, a plan, the catalogue or a pause has
--- changed, else those that wait.
-with newest as (select max(c.version) as version from ledger.catalogue_version c),
-paused as (
+-- changed, else those that wait. A meter that was left out of the catalogue goes by the last version that had it.
+with paused as (
     select x.customer from (
         select distinct on (a.customer) a.customer, a.action
         from ledger.arming a where a.customer is not null order by a.customer, a.arming_id desc
@@ -122,7 +121,7 @@ target as (
         end as waits_for
     from ops.uncovered_segment u
     join ledger.subject s on s.subject_id = u.subject_id
-    cross join newest n
+    cross join lateral (select max(x.version) as version from ledger.meter_version x where x.meter = s.meter) n
     cross join lateral (select ledger.stripe_customer_of(s.customer) as stripe_customer) m
     left join lateral (
         select p.plan from ledger.plan_fact p
@@ -209,7 +208,7 @@ from (
 ) u
 cross join ops.dispatch_progress g
 join ledger.subject s on s.subject_id = u.subject_id
-join ledger.meter_version v on v.version = (select max(x.version) from ledger.catalogue_version x) and v.meter = s.meter
+join ledger.meter_version v on v.version = (select max(x.version) from ledger.meter_version x where x.meter = s.meter) and v.meter = s.meter
 cross join lateral (
     select coalesce(max(i.through_batch), 0) as through_batch from ledger.intent i
     where i.subject_id = u.subject_id and i.segment_start = u.segment_start
@@ -362,12 +361,11 @@ where i.intent_id = o.intent_id and o.deadline is distinct from d.deadline;
 
 -- name: dividing
 -- Boundaries of periods strictly inside segments that wait to be cut, up to the last cut that was looked through.
-with newest as (select max(c.version) as version from ledger.catalogue_version c)
 select distinct u.subject_id, u.segment_start, c.through_batch, b.boundary
 from ops.uncovered_segment u
 cross join ops.dispatch_progress g
 join ledger.subject s on s.subject_id = u.subject_id
-cross join newest n
+cross join lateral (select max(x.version) as version from ledger.meter_version x where x.meter = s.meter) n
 cross join lateral (select coalesce(u.stripe_customer, ledger.stripe_customer_of(s.customer)) as stripe_customer) m
 join ledger.meter_event_name e on e.version = n.version and e.meter = s.meter
 join derived.period p on p.stripe_customer = m.stripe_customer and p.stripe_event_name = e.stripe_event_name

@@ -23,7 +23,7 @@ from (
 join ops.lane_state s on s.lane_id = o.lane_id and s.halted_reason is null
 join ledger.lane l on l.lane_id = o.lane_id
 join ledger.subject j on j.subject_id = o.subject_id
-join ledger.meter_version v on v.version = (select max(c.version) from ledger.catalogue_version c) and v.meter = j.meter
+join ledger.meter_version v on v.version = (select max(x.version) from ledger.meter_version x where x.meter = j.meter) and v.meter = j.meter
 cross join lateral (
     select greatest(max(a.started_at), max(y.recorded_at)) as touched_at
     from ledger.intent i

@@ -9,11 +9,10 @@ select
 
 -- name: calendars
 -- Every period that counts usage of these customers' meters, each with the meter's own deadline.
-with newest as (select max(c.version) as version from ledger.catalogue_version c),
-given as (
+with given as (
     select g.customer, g.meter, e.stripe_event_name, ledger.stripe_customer_of(g.customer) as stripe_customer, v.close_margin_seconds
     from unnest(%(customers)s::text[], %(meters)s::text[]) as g (customer, meter)
-    cross join newest n
+    cross join lateral (select max(x.version) as version from ledger.meter_version x where x.meter = g.meter) n
     join ledger.meter_version v on v.version = n.version and v.meter = g.meter
     join ledger.meter_event_name e on e.version = n.version and e.meter = g.meter
 )
