@@ -118,25 +118,23 @@ class Dispatch:
 
     def _look(self, connection: Connection) -> Activity:
         state = cuts.state(connection)
-        if not state.armed:
-            return Activity(True, self._work, None, (), "disarmed")
         fresh = cuts.fresh_due_ms(connection, state.discovered_through) if state.newest_batch > state.discovered_through else None
         work = lanes.work(connection)
         hours = settlements.hours(connection) if work.to_settle else []
         dues = [due for due in (state.next_due_ms, fresh, *(hour.due_ms for hour in hours)) if due is not None]
-        why = "idle"
+        why = quiet = "idle" if state.armed else "disarmed"
         if not state.judged or any(due <= state.now_ms for due in dues):
             why = "something is due"
         elif flush.pending(connection):
             why = "a flush waits for a cut"
-        elif work.to_send:
+        elif work.to_send and state.armed:
             why = f"{work.to_send} intents to send"
-        if why != "idle":
+        if why != quiet:
             for item in self._threads:
                 item.bell.set()
         if work.next_horizon_ms is not None:
             dues.append(work.next_horizon_ms)
-        return Activity(why == "idle", self._work, min(dues, default=None), (), why)
+        return Activity(why == quiet, self._work, min(dues, default=None), (), why)
 
     def _plan(self, meters: MeterCalls) -> list[_Thread]:
         cutter = Cutter(self._session("cut", index_only=True), f"{self._holder}/cut", self._registry)

@@ -37,9 +37,8 @@ class Cutter:
         return self._session.run(self._round)
 
     def _round(self, connection: Connection) -> int:
+        # Disarmed means that nobody calls Stripe: what waits is still known, and what misses its deadline still becomes a case.
         state = cuts.state(connection)
-        if not state.armed:
-            return 0
         self._judge(connection, state)
         self._cut(connection, state)
         if self._look_for_boundaries:
@@ -48,7 +47,7 @@ class Cutter:
                 return 1
         flush.hasten(connection)
         made = lanes.expire(connection, self._writer)
-        while covered := self._make_intents(connection, state.now_ms):
+        while covered := self._make_intents(connection, state):
             made += covered
         if made:
             self._registry.increase(INTENTS_CUT, made)
@@ -77,25 +76,27 @@ class Cutter:
             self._cut_at_seconds = now_seconds
             self._look_for_boundaries |= cuts.discover(connection, cuts.cut(connection))
 
-    def _make_intents(self, connection: Connection, due_by_ms: int) -> int:
+    def _make_intents(self, connection: Connection, state: cuts.State) -> int:
         """Make intents of what was due when the round began.
 
         What becomes due in mid-round may have usage behind the last cut: cut now, it would go out in two parts.
         """
-        covered = cuts.coverages(connection, MOST_INTENTS_AT_ONCE, due_by_ms)
+        covered = cuts.coverages(connection, MOST_INTENTS_AT_ONCE, state.now_ms)
         if not covered:
             return 0
-        account = self._stripe_account(connection)
+        account = self._stripe_account(connection, armed=state.armed)
         for item in covered:
             if not item.fits:
                 self._log.error("set aside: no intent can hold this usage", subject=item.subject_id, segment_start=item.segment_start_ms)
         drafts = [draft(item, stripe_account=account) for item in covered if item.events]
         return cuts.make_intents(connection, drafts, [item for item in covered if not item.events], self._writer)
 
-    def _stripe_account(self, connection: Connection) -> str:
+    def _stripe_account(self, connection: Connection, *, armed: bool) -> str:
         if self._account is None:
             held = deployment.held(connection)
-            if held is None:
+            if held is None and armed:
                 raise Broken("dispatch is armed, but the ledger does not say for which Stripe account")
+            if held is None:
+                return ""  # never armed: what is cut has missed its deadline and is sent to nobody
             self._account = held.stripe_account
         return self._account

@@ -6,8 +6,10 @@ from services.stripe_sink.core.dispatch_settle import Undecidable, settle
 from services.stripe_sink.ports.stripe import MeterCalls
 from trueup.contracts.quantities import summary_to_smallest
 from trueup.ledger.intents import LaneHour, Reading
+from trueup.ledger.store import deployment
 from trueup.ledger.store.clock import now_ms
-from trueup.ledger.store.dispatch import lanes, settlements
+from trueup.ledger.store.deployment import Deployment
+from trueup.ledger.store.dispatch import cuts, lanes, settlements
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime import log
 
@@ -26,7 +28,12 @@ class Settler:
 
     def step(self) -> int:
         """Read every hour that is due; says how many were closed."""
-        return sum(self._settle(hour) for hour in self._session.run(_due))
+        due, owner = self._session.run(_due)
+        if due and owner is not None and self._meters.account() != owner:
+            # Armed, this was compared; a disarmed ledger may be a copy that was given another account's key.
+            self._log.warning("not settled: the key is not that of this ledger's account", account=str(owner))
+            return 0
+        return sum(self._settle(hour) for hour in due)
 
     def _settle(self, hour: LaneHour) -> bool:
         epoch = self._session.run(lambda connection: settlements.lease(connection, hour, self._holder, LEASE_SECONDS))
@@ -49,9 +56,11 @@ class Settler:
         return settlements.Verdict(found.landed)
 
 
-def _due(connection: Connection) -> list[LaneHour]:
+def _due(connection: Connection) -> tuple[list[LaneHour], Deployment | None]:
+    """What is to be read now, and for whose account that must be asked first: nobody's while dispatch is armed."""
     hours = settlements.hours(connection)
     if not hours:
-        return []
+        return [], None
     now = now_ms(connection)
-    return [hour for hour in hours if hour.due_ms <= now]
+    armed = cuts.state(connection).armed
+    return [hour for hour in hours if hour.due_ms <= now], None if armed else deployment.held(connection)

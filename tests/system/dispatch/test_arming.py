@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from typing import cast
 
 import psycopg
 import pytest
 
-from tests.makers.dispatch_world import DispatchWorld, make_meters, wait_idle
+from services.stripe_sink.adapters.stripe_meters import StripeMeters
+from services.stripe_sink.app.dispatch_settler import Settler
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, ROLL_UP_MS, DispatchWorld, make_meters, wait_for, wait_idle
+from tests.system.dispatch.test_cutting import make_cutter
+from tests.system.dispatch.test_horizon import PATIENT
+from tests.system.emulator.running import API_KEY
 from trueup.contracts.errors import Broken
 from trueup.ledger.store.deployment import Deployment
 from trueup.ledger.store.dispatch import arming
 from trueup.ledger.store.dispatch.arming import StripeReader
+from trueup.ledger.store.session import Session
+
+DAY_MS = 24 * HOUR_MS
 
 
 def report_directly(world: DispatchWorld, value: str) -> None:
@@ -26,20 +33,89 @@ def report_directly(world: DispatchWorld, value: str) -> None:
     )
 
 
-def test_disarmed_ledger_cuts_nothing_and_calls_nobody(world: DispatchWorld) -> None:
-    """Disarming is recorded, and stops cutting too: what a restored ledger would cut may have been sent before."""
+def test_disarmed_ledger_calls_nobody_and_says_what_waits(world: DispatchWorld) -> None:
+    """Disarming is recorded; no intent is made, since what a restored ledger would cut may have been sent before."""
     arming.disarm(world.ledger, reason="maintenance", by="kim")
+    used_ms = world.now_ms
     world.use("acme", "tokens", 5)
     world.pass_segment()
     with world.dispatching() as dispatch:
-        threading.Event().wait(0.3)
-        assert dispatch.activity().idle and dispatch.activity().why == "disarmed"
+        wait_idle(dispatch)
+        assert dispatch.activity().why == "disarmed"
         assert world.rows("select * from ledger.intent") == []
-        assert arming.status(world.ledger).why == "disarmed by kim: maintenance"
+        status = arming.status(world.ledger)
+        assert status.why == "disarmed by kim: maintenance"
+        segment_ms = used_ms // ROLL_UP_MS * ROLL_UP_MS
+        assert status.outbox == (arming.OutboxState("unsent", 1, segment_ms, segment_ms + 34 * DAY_MS),)
+        assert status.nearest_deadline_ms == segment_ms + 34 * DAY_MS == dispatch.activity().next_due_ms
+        wait_for(lambda: b'trueup_outbox_pending{state="unsent"} 1.0' in world.registries[0].render())
         assert world.arm().armed
         wait_idle(dispatch)
-        assert b"trueup_dispatch_armed 1.0" in world.registries[0].render()
+        wait_for(lambda: b"trueup_dispatch_armed 1.0" in world.registries[0].render())
     assert world.books("acme", "tokens") == (1, "5")
+
+
+def test_disarmed_ledger_makes_cases_of_what_misses_its_deadline(world: DispatchWorld) -> None:
+    """Disarmed means that nobody calls Stripe, not that nobody keeps the books: cut before or not, it goes to a person."""
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    assert make_cutter(world).step() == 1
+    arming.disarm(world.ledger, reason="maintenance", by="kim")
+    world.use("acme", "tokens", 7)
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+        assert (world.account("in_flight"), world.account("unsent")) == (5, 7)
+        world.advance(35 * DAY_MS)
+        wait_idle(dispatch)
+        assert (world.account("in_flight"), world.account("unsent"), world.account("in_review")) == (0, 0, 12)
+        assert arming.status(world.ledger).outbox == (arming.OutboxState("unsent", 0, None, None),)
+    assert world.classes() == ["expired", "expired"]
+    assert world.rows("select violations, pending from finance.proof where check_name = 'nothing_past_deadline'") == [(0, 0)]
+    assert world.books("acme", "tokens") == (0, "0")
+
+
+def test_unknown_outcome_is_settled_while_disarmed_so_that_arming_is_possible(world: DispatchWorld) -> None:
+    """Reading sends nothing. Sent and lost, then disarmed: arming is refused until somebody knows what became of it."""
+    world.trouble("drop_after")
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    with world.dispatching(limits=PATIENT):
+        wait_for(lambda: "unknown" in world.classes())
+    arming.disarm(world.ledger, reason="maintenance", by="kim")
+    assert not world.arm().armed
+    world.ledger.execute("update ops.lane_state set leased_until = '-infinity'")
+    world.advance(25 * HOUR_MS)
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+        world.advance(15 * MINUTE_MS)
+        wait_idle(dispatch)
+    assert world.classes() == ["unknown", "settled"]
+    assert world.arm().armed
+    assert (world.account("acknowledged"), world.books("acme", "tokens")) == (5, (1, "5"))
+
+
+def test_disarmed_ledger_is_not_settled_with_a_key_of_another_account(world: DispatchWorld) -> None:
+    """A copy for trying things out reads an empty Stripe, and would take what landed for lost."""
+    world.trouble("drop_after")
+    world.use("acme", "tokens", 5)
+    world.pass_segment()
+    with world.dispatching(limits=PATIENT):
+        wait_for(lambda: "unknown" in world.classes())
+    arming.disarm(world.ledger, reason="maintenance", by="kim")
+    world.advance(25 * HOUR_MS)
+
+    class Other(StripeMeters):
+        """Somebody else's key."""
+
+        def account(self) -> Deployment:
+            """Another account."""
+            return Deployment("acct_other", False)
+
+    session = Session(world.database.writer_dsn, "test")
+    other = Settler(session, Other(API_KEY, world.emulator.url), "test")
+    assert other.step() == 0
+    assert world.rows("select count(*) from ops.settle_read") == [(0,)]
+    session.close()
 
 
 def test_new_ledger_is_disarmed(world: DispatchWorld) -> None:

@@ -24,6 +24,7 @@ select
         (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
         (select coalesce(max(v.version), 0) from ledger.catalogue_version v where v.in_force_from <= ops.now()),
         (select coalesce(max(a.arming_id), 0) from ledger.arming a),
+        ops.dispatch_armed(),
         (select coalesce(max(p.period_id), 0) from ledger.billing_period p),
         (select coalesce(max(e.period_event_id), 0) from ledger.period_event e)
     ) as judged,
@@ -118,6 +119,7 @@ target as (
             when plain.stripe_event_name is null and f.plan is null
                 and exists (select from ledger.meter_event_name e where e.version = n.version and e.meter = s.meter) then 'no_plan'
             when plain.stripe_event_name is null and scoped.stripe_event_name is null then 'no_event_name'
+            when not d.armed and least(d.deadline, h.until) > ops.now() then 'disarmed'
         end as waits_for
     from ops.uncovered_segment u
     join ledger.subject s on s.subject_id = u.subject_id
@@ -131,9 +133,11 @@ target as (
     left join ledger.meter_event_name plain on plain.version = n.version and plain.meter = s.meter and plain.plan = ''
     left join ledger.meter_event_name scoped on scoped.version = n.version and scoped.meter = s.meter and scoped.plan = f.plan
     cross join lateral (
-        select ledger.deadline_at(
-            m.stripe_customer, coalesce(plain.stripe_event_name, scoped.stripe_event_name), s.meter, u.segment_start
-        ) as deadline
+        select
+            ledger.deadline_at(
+                m.stripe_customer, coalesce(plain.stripe_event_name, scoped.stripe_event_name), s.meter, u.segment_start
+            ) as deadline,
+            (select ops.dispatch_armed()) as armed
     ) d
     -- Stripe takes nothing that lies further back.
     cross join lateral (select u.segment_start + derived.horizon_at(s.meter, ops.now()) as until) h
@@ -167,6 +171,7 @@ select concat_ws(
     (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
     (select coalesce(max(v.version), 0) from ledger.catalogue_version v where v.in_force_from <= ops.now()),
     (select coalesce(max(a.arming_id), 0) from ledger.arming a),
+    ops.dispatch_armed(),
     (select coalesce(max(p.period_id), 0) from ledger.billing_period p),
     (select coalesce(max(e.period_event_id), 0) from ledger.period_event e)
 ) as judged_by;

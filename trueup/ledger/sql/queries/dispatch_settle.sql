@@ -35,12 +35,12 @@ left join ops.settle_read r on r.lane_id = o.lane_id and r.hour_start = o.hour_s
 order by due_ms;
 
 -- name: lease_one
--- The lane stands still while its hour is read and settled.
+-- The lane stands still while its hour is read and settled. Disarmed too: reading sends nothing, and arming waits for it.
 update ops.lane_state l
 set holder = %(holder)s, epoch = l.epoch + 1, leased_until = clock_timestamp() + %(lease_seconds)s * interval '1 s'
 from (
     select s.lane_id from ops.lane_state s
-    where s.lane_id = %(lane_id)s and s.halted_reason is null and s.leased_until < clock_timestamp() and ops.dispatch_armed()
+    where s.lane_id = %(lane_id)s and s.halted_reason is null and s.leased_until < clock_timestamp()
     for update of s skip locked
 ) f
 where l.lane_id = f.lane_id
