@@ -14,6 +14,7 @@ from services.stripe_sink.metrics.dispatch import (
     DEADLINE,
     DISPATCH_ARMED,
     DISPATCH_FAILURES,
+    HALT_REASONS,
     LANES_HALTED,
     OUTBOX_OLDEST,
     OUTBOX_PENDING,
@@ -70,6 +71,7 @@ class Dispatch:
         self._work_lock = threading.Lock()
         self._broken: str | None = None
         self._held: deployment.Deployment | None = None
+        self._halts_seen = set(HALT_REASONS)
         self._sessions: list[Session] = []
         self._asking = threading.Lock()
         self._asking_session = self._session("activity")
@@ -103,7 +105,11 @@ class Dispatch:
         halted = self._halted()
         if halted is not None:
             return Health(False, f"Stripe's answer stopped this sink: {halted}; mend it and start the room again")
-        dead = [item.name for item in self._threads if item.thread is None or not item.thread.is_alive()]
+        if self._stop.asked:
+            return Health(False, "stopping")
+        if any(item.thread is None for item in self._threads):
+            return Health(False, "not begun yet")
+        dead = [item.name for item in self._threads if item.thread is not None and not item.thread.is_alive()]
         return Health(not dead, f"threads ended: {', '.join(dead)}" if dead else "dispatching")
 
     def activity(self) -> Activity:
@@ -199,19 +205,18 @@ class Dispatch:
     def _measure(self, connection: Connection) -> int:
         self._registry.set(DISPATCH_ARMED, cuts.state(connection).armed)
         waiting = {item.state: item for item in arming.outbox(connection)}
-        self._registry.clear(OUTBOX_OLDEST)
-        self._registry.clear(DEADLINE)
         for name in STATES:
             found = waiting.get(name)
             self._registry.set(OUTBOX_PENDING, found.items if found else 0, state=name)
-            if found and found.oldest_ms is not None and found.deadline_ms is not None:
-                self._registry.set(OUTBOX_OLDEST, found.oldest_ms / 1_000, state=name)
-                self._registry.set(DEADLINE, found.deadline_ms / 1_000, state=name)
-        self._registry.clear(LANES_HALTED)
-        for reason, count in arming.halted_counts(connection).items():
-            self._registry.set(LANES_HALTED, count, reason=reason)
+            self._registry.set(OUTBOX_OLDEST, (found.oldest_ms or 0) / 1_000 if found else 0, state=name)
+            self._registry.set(DEADLINE, (found.deadline_ms or 0) / 1_000 if found else 0, state=name)
+        halted = dict(arming.halted_counts(connection))
         if self._halted() is not None:
-            self._registry.set(LANES_HALTED, 1, reason=f"sink_{self._halted()}")
+            halted[f"sink_{self._halted()}"] = 1
+        # What was mended is shown as 0: a series that vanishes can't be told from a room that does not measure.
+        self._halts_seen |= halted.keys()
+        for reason in sorted(self._halts_seen):
+            self._registry.set(LANES_HALTED, halted.get(reason, 0), reason=reason)
         return 0
 
     def _halted(self) -> str | None:

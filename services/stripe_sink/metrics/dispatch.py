@@ -12,17 +12,31 @@ OUTBOX_PENDING = Metric(
     ("state",),
 )
 OUTBOX_OLDEST = Metric(
-    Kind.GAUGE, "outbox_oldest_timestamp_seconds", "The oldest usage that waits in a state; absent when none does.", ("state",)
+    Kind.GAUGE, "outbox_oldest_timestamp_seconds", "The oldest usage that waits in a state; 0 while none does.", ("state",)
 )
 DEADLINE = Metric(
     Kind.GAUGE,
     "deadline_timestamp_seconds",
-    "The earliest date after which what waits in a state can no longer be sent: 35 days after the usage, and for unknown outcomes "
-    "20 h after the first attempt that may have arrived (then it is settled by reading).",
+    "The earliest date after which what waits in a state can no longer be sent: its period's deadline or its meter's horizon, and "
+    "for unknown outcomes 20 h after the first attempt that may have arrived (then it is settled by reading); 0 while nothing waits.",
     ("state",),
 )
 STRIPE_CALLS = Metric(Kind.COUNTER, "stripe_calls_total", "Meter events sent to Stripe, by what the answer means.", ("outcome",))
 STRIPE_CALL_SECONDS = Metric(Kind.HISTOGRAM, "stripe_call_seconds", "How long Stripe took to answer a meter event.")
+HALT_REASONS = (
+    "value_too_long",
+    "too_large",
+    "body_changed",
+    "client_failed",
+    "identifier_taken",
+    "not_found",
+    "other_identifier_echoed",
+    "unclassified_answer",
+    "stripe_has_more",
+    "stripe_has_less",
+    "no_set_explains_summary",
+)
+"""Reasons shown from the start, so that none of them is absent while it counts nothing; others are shown once they were met."""
 LANES_HALTED = Metric(
     Kind.GAUGE, "lanes_halted", "Lanes (Stripe customer and meter) that wait for a person: see `trueup stripe status`.", ("reason",)
 )

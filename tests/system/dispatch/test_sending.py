@@ -196,3 +196,32 @@ def test_new_idempotency_key_only_after_a_server_error_was_received(world: Dispa
     keys = [row[0] for row in world.rows("select idempotency_key from ledger.attempt order by number")]
     assert keys == [identifier, identifier, identifier, f"{identifier}:1", f"{identifier}:2"]
     assert world.books("acme", "tokens") == (1, "5")
+
+
+def test_what_does_not_wait_is_shown_as_nothing(world: DispatchWorld) -> None:
+    """A series that is absent can't be told from a room that does not measure, and no alert fires on it."""
+    world.use("acme", "tokens", 10**15)
+    world.pass_segment()
+    with world.dispatching() as dispatch:
+        page = world.registries[0].render
+        wait_for(lambda: b'trueup_lanes_halted{reason="value_too_long"} 1.0' in page())
+        for state in ("unsent", "unknown"):
+            for gauge in ("outbox_pending", "outbox_oldest_timestamp_seconds", "deadline_timestamp_seconds"):
+                assert f'trueup_{gauge}{{state="{state}"}} 0.0'.encode() in page()
+        assert b'trueup_lanes_halted{reason="stripe_has_more"} 0.0' in page()
+        assert b'trueup_outbox_pending{state="in_flight"} 1.0' in page()
+        world.ledger.execute("update ops.lane_state set halted_reason = 'something new'")
+        wait_for(lambda: b'trueup_lanes_halted{reason="something new"} 1.0' in page())
+        world.ledger.execute("update ops.lane_state set halted_reason = 'value_too_long'")
+        wait_for(lambda: b'trueup_lanes_halted{reason="something new"} 0.0' in page())
+        assert dispatch.health().ok
+
+
+def test_health_says_what_is_so(world: DispatchWorld) -> None:
+    """Before it begins and after it ended nothing has gone wrong."""
+    dispatch = world.make_dispatch()
+    assert (dispatch.health().ok, dispatch.health().why) == (False, "not begun yet")
+    dispatch.start()
+    assert (dispatch.health().ok, dispatch.health().why) == (True, "dispatching")
+    dispatch.stop()
+    assert (dispatch.health().ok, dispatch.health().why) == (False, "stopping")
