@@ -86,6 +86,11 @@ class Race:
             set_simulated_now(owner, NOON_MS + 24 * 60 * MINUTE_MS)
             in_force = VersionInForce(1, FROM_THE_BEGINNING_MS, parse(CATALOGUE_TOML))
             record_version(owner, CatalogueVersion(1, CATALOGUE_TOML, "test"), NOON_MS, in_force)
+            # Disarmed, nothing is cut before its deadline.
+            owner.execute(
+                "insert into ledger.arming (action, reason, acted_by, database_identity, lanes_compared, lanes_different, recorded_at)"
+                " values ('arm', 'test', 'test', ops.database_identity(), 0, 0, ops.now())"
+            )
 
     def start(self, role: str, name: str, **given: object) -> subprocess.Popen[bytes]:
         """A writer or a cutter."""
