@@ -179,6 +179,21 @@ def test_by_dimension(ledger: TrueLedger) -> None:
     assert meter["quantity"] == "11"
 
 
+def test_a_sum_beyond_64_bits_is_told_whole(ledger: TrueLedger) -> None:
+    """The largest quantity that an event may have, ten thousand times."""
+    ledger.map("acme")
+    most, times = 10**15 - 1, 5_000
+    for first in (0, times):
+        on_time = [
+            make_forwarded(place, make_event(f"e-{place}", event_time_ms=NOON_MS, quantity=most), arrival_ms=NOON_MS + MINUTE_MS)
+            for place in range(first, first + times)
+        ]
+        ledger.capture(make_announced(on_time=on_time, first_offset=first))
+    (meter,) = Reader(ledger).usage(by="model")["meters"]
+    assert meter["quantity"] == meter["by"][0]["quantity"] == str(2 * times * most)
+    assert 2 * times * most > 2**63
+
+
 def test_the_events_behind_a_line_page_by_page(ledger: TrueLedger) -> None:
     """Every event once, whatever comes in between the pages."""
     captured_story(ledger)

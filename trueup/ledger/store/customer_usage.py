@@ -56,7 +56,8 @@ def facts(connection: psycopg.Connection, who: Known, items: Sequence[ItemPeriod
         final_lines = tuple(cursor.execute(_sql("final_lines"), given | named).fetchall())
     price_ids = {"price_ids": [item.price_id for item in items]}
     return Facts(
-        held=tuple(Held(*row) for row in connection.execute(_sql("holdings"), given | stretches)),
+        # A sum may be beyond 64 bits: the database gives it as a decimal.
+        held=tuple(Held(*row[:-1], int(row[-1])) for row in connection.execute(_sql("holdings"), given | stretches)),
         corrections={meter: int(quantity) for meter, quantity in connection.execute(_sql("corrections"), given)},
         units=units(connection),
         prices={row[0]: row[4] for row in connection.execute(_sql("prices"), price_ids)},
@@ -107,7 +108,8 @@ def by_dimension(
     if row is None or row[0] > MOST_EVENTS_DIVIDED or row[1] > MOST_BATCHES_DIVIDED:
         return None
     return [
-        (meter, value, quantity) for meter, value, quantity in connection.execute(_sql("by_dimension"), given | {"dimension": dimension})
+        (meter, value, int(quantity))
+        for meter, value, quantity in connection.execute(_sql("by_dimension"), given | {"dimension": dimension})
     ]
 
 

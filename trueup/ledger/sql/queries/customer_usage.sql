@@ -28,7 +28,7 @@ select m.meter, m.unit, m.scale from derived.meter m;
 -- What stands in each account, by the stretch of the period that the usage falls into. A posting's window begins at most an hour early.
 select
     l.meter, l.stripe_customer, l.stripe_event_name, l.account_id::integer as account,
-    width_bucket(l.used_at, %(bounds)s::timestamptz[]) as stretch, sum(l.quantity)::bigint as quantity
+    width_bucket(l.used_at, %(bounds)s::timestamptz[]) as stretch, sum(l.quantity) as quantity
 from derived.customer_leg l
 where l.customer = %(customer)s and l.account_id <> 1
     and l.segment_start >= %(start)s::timestamptz - interval '1 hour' and l.segment_start < %(end)s::timestamptz
@@ -39,7 +39,7 @@ order by 1, 4, 5, 2, 3;
 
 -- name: corrections
 -- Usage that takes back, as far as it was counted.
-select e.meter, sum(e.billable_quantity)::bigint
+select e.meter, sum(e.billable_quantity)
 from derived.customer_event e
 join derived.customer_subject s on s.subject_id = e.subject_id
 where s.customer = %(customer)s and e.quantity < 0 and e.to_account = 2
@@ -108,7 +108,7 @@ where b.customer = %(customer)s and b.segment_start >= %(start)s::timestamptz - 
 
 -- name: by_dimension
 -- What each value of a dimension used, of what was counted; null where an event does not say.
-select e.meter, e.dimensions ->> %(dimension)s as value, sum(e.billable_quantity)::bigint
+select e.meter, e.dimensions ->> %(dimension)s as value, sum(e.billable_quantity)
 from derived.customer_event e
 where e.batch_id in (
         select b.batch_id
