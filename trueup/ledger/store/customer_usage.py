@@ -57,7 +57,10 @@ def facts(connection: psycopg.Connection, who: Known, items: Sequence[ItemPeriod
     price_ids = {"price_ids": [item.price_id for item in items]}
     return Facts(
         # A sum may be beyond 64 bits: the database gives it as a decimal.
-        held=tuple(Held(*row[:-1], int(row[-1])) for row in connection.execute(_sql("holdings"), given | stretches)),
+        held=tuple(
+            Held(meter, stripe_customer, event_name, account, stretch, int(total))
+            for meter, stripe_customer, event_name, account, stretch, total in connection.execute(_sql("holdings"), given | stretches)
+        ),
         corrections={meter: int(quantity) for meter, quantity in connection.execute(_sql("corrections"), given)},
         units=units(connection),
         prices={row[0]: row[4] for row in connection.execute(_sql("prices"), price_ids)},
