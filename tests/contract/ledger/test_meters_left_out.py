@@ -58,3 +58,15 @@ def test_its_deadline_still_makes_a_case_of_it(ledger: TrueLedger) -> None:
     assert calendar.deadline_ms(NOON_MS) == end_ms + 24 * HOUR_MS - 10 * MINUTE_MS
     assert ledger.cut(end_ms + 24 * HOUR_MS) == 1
     assert ledger.rows("select class from ledger.outcome") == [("expired",)]
+
+
+def test_finance_still_sees_its_period(ledger: TrueLedger) -> None:
+    """What is open of it has a period, and so has what is moved from month to month."""
+    use(ledger, "acme", "seconds", 1234)
+    end_ms = NOON_MS + HOUR_MS
+    periods.record_period(
+        ledger.writer, PeriodFact("si_1", "sub_1", "cus_acme", "price_1", "seconds", "basic", "usd", NOON_MS - HOUR_MS, end_ms)
+    )
+    apply_second(ledger, WITHOUT)
+    assert ledger.rows("select state, subscription_item_id from finance.unbilled_usage where meter = 'seconds'") == [("unsent", "si_1")]
+    assert ledger.rows("select subscription_item_id from derived.subject_period where meter = 'seconds'") == [("si_1",)]

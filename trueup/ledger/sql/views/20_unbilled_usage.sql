@@ -38,10 +38,10 @@ with legs as (
     group by l.subject_id, l.segment_start, l.account_id, case when l.account_id in (3, 4, 6, 7) then l.intent_id end
     having sum(l.quantity) <> 0
 ), meter_name as (
-    -- Under which names Stripe counts a meter; a meter that is counted per plan has several.
+    -- Under which names Stripe counts a meter, by the last catalogue that has it; a meter that is counted per plan has several.
     select n.meter, n.stripe_event_name
     from ledger.meter_event_name n
-    where n.version = (select max(v.version) from ledger.catalogue_version v)
+    where n.version = (select max(v.version) from ledger.meter_version v where v.meter = n.meter)
 ), named as (
     select
         s.number,

@@ -6,7 +6,7 @@ select
     s.subject_id, s.customer, s.meter, s.scale, p.subscription_item_id, p.period_start, p.period_end, p.currency, p.unit_amount_decimal,
     coalesce(f.price_id, l.price_id, v.price_id) as price_id
 from derived.subject s
-join ledger.meter_event_name n on n.meter = s.meter and n.version = (select max(c.version) from ledger.catalogue_version c)
+join ledger.meter_event_name n on n.meter = s.meter and n.version = (select max(v.version) from ledger.meter_version v where v.meter = s.meter)
 join derived.stripe_customer c on c.customer = s.customer
 join derived.item_period p on p.stripe_customer = c.stripe_customer and p.stripe_event_name = n.stripe_event_name
 left join derived.period f on f.subscription_item_id = p.subscription_item_id and f.period_start = p.period_start
