@@ -35,6 +35,8 @@ from trueup.contracts.events import UsageEvent
 
 PARTITIONS = 4
 CUSTOMERS = 40
+# Usage whose minute was due to be sent when it arrives: there are calls to hit from the beginning, and soon again after each.
+EVENT_AGE_MS = 121_000
 METERS = ("input_tokens", "output_tokens")
 CATALOGUE = """
 [meter.input_tokens]
@@ -142,7 +144,7 @@ class Feeder:
         event = UsageEvent(
             id=f"request-{number}",
             source="feeder",
-            event_time_ms=int(time.time() * 1000),  # the street under test lives by this very clock
+            event_time_ms=int(time.time() * 1000) - EVENT_AGE_MS,  # the street under test lives by this very clock
             meter=meter,
             customer=customer,
             quantity=quantity,
@@ -194,7 +196,15 @@ class Watch:
         self._street = street
         self._bootstrap = street.settings.kafka_bootstrap
         self._dsn = street.owner_settings.postgres_dsn
-        self._group = Consumer({"bootstrap.servers": self._bootstrap, "group.id": "trueup.dedupe", "enable.auto.commit": False})
+        self._group = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "group.id": "trueup.dedupe",
+                "enable.auto.commit": False,
+                # Else the coordinator lets us wait for the transaction of the very room that was stopped to be looked at.
+                "isolation.level": "read_uncommitted",
+            }
+        )
 
     def pressure(self) -> Pressure:
         """Now."""
