@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from devstack.demo.month import CATALOGUE, CLOSED_MS, month_end_ms, play, set_up, street_customers
+from devstack.demo.month import CATALOGUE, REST_MS, month_end_ms, play, set_up, street_customers
 from devstack.demo.running import Running, running
 from devstack.load_generator.deliveries import Month, Usage
 from devstack.load_generator.month import WINDOW_MS, Scale, make_month
@@ -116,7 +116,7 @@ def books_of_a_month(*, stops: bool) -> Books:
         set_up(here, toml, street_customers(month), start_ms)
         here.make_stripe_unkind()
         with stopping(here, on=stops) as stopped:
-            play(here, month.bursts, month_end_ms(start_ms) + CLOSED_MS)
+            play(here, month.bursts, month_end_ms(start_ms) + REST_MS)
         assert not stops or set(stopped) == set(ROOMS), f"not every room was stopped: {stopped}"
         with psycopg.connect(here.settings.postgres_dsn) as connection:
             segments = Counter(connection.execute(SEGMENTS).fetchall())
