@@ -39,7 +39,7 @@ def standing(committed: int | None, records: Sequence[ProgressRecord]) -> int | 
     """Where the room stands: the end of the last progress record, unless the group says that it is further on.
 
     Both were committed in one transaction, so a committed offset behind the last record is not the past but a coordinator that
-    has lost some: Kafka 4.3 was seen to answer with offsets from a minute before, and with none, after its broker was killed.
+    has lost some: Kafka 4.3.0 was seen to answer with offsets from a minute before, and with none, after its broker was killed.
     Going back to them would forward everything since once more.
     """
     if not records:

@@ -108,3 +108,39 @@ def test_broker_keeps_what_it_acknowledged(supervisor: Supervisor, tmp_path: Pat
         seen.append(int(message.value() or b"-1"))
     consumer.close()
     assert seen == list(range(records))
+
+
+def test_broker_ends_the_transactions_that_a_kill_left_open(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Their time ran out while it was away. Kafka 4.3.0 calls them ended without telling their partitions (KAFKA-20734).
+
+    Then no reader gets past them, and the same producer's next commit lets out what was taken back as well.
+    """
+    broker = Kafka(tmp_path, print)
+    supervisor.start([broker.part()])
+    supervisor.wait_ready(["kafka"], 240)
+    settings = StreetSettings(kafka_bootstrap=broker.bootstrap, room="test")
+    partitions = 4
+    kafka.create_missing_topics(settings, declared(simulated=False, partitions=partitions))
+    topic = TopicNames().usage_events
+    # Held until the end: a producer that is given back ends its transaction itself.
+    producers = [_with_an_open_transaction(settings, topic, partition) for partition in range(partitions)]
+    kill_and_wait(supervisor, "kafka")
+    reader = Consumer({**kafka.consumer_options(settings, "test"), "isolation.level": "read_committed"})
+
+    def held_up() -> list[int]:
+        # The record, and the mark that its transaction was taken back.
+        ends = [reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10) for partition in range(partitions)]
+        return [partition for partition, end in enumerate(ends) if end is None or end[1] < 2]
+
+    ended = wait_until(lambda: not held_up(), 30)
+    assert ended, f"{len(producers)} transactions were open, those on partitions {held_up()} still are"
+    reader.close()
+
+
+def _with_an_open_transaction(settings: StreetSettings, topic: str, partition: int) -> Producer:
+    producer = Producer({**kafka.transactional_producer_options(settings, f"open-{partition}"), "transaction.timeout.ms": 1_000})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic, b"taken back", partition=partition)
+    assert producer.flush(1) == 0
+    return producer
