@@ -37,8 +37,8 @@ class Source(Protocol):
     def read(self, most: int, wait_seconds: float) -> Fetched:
         """The next records, at most so many; waits so long for the first."""
 
-    def committed(self, partitions: Sequence[int], wait_seconds: float) -> Mapping[int, int | None] | None:
-        """The group's committed offsets; None when they could not be told yet, as while an old owner's transaction is open."""
+    def committed(self, partitions: Sequence[int], wait_seconds: float) -> Mapping[int, int | None]:
+        """The group's committed offsets; Transient when they cannot be told yet, as while an old owner's transaction is open."""
 
     def rewind(self, offsets: Mapping[int, int]) -> None:
         """Reads on from here."""
@@ -75,8 +75,8 @@ class Books(Protocol):
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset kept and the offset behind the last, open transactions included."""
 
-    def read(self, partition: int, first: int, last: int, wait_seconds: float) -> list[ProgressRecord] | None:
-        """The committed records in [first, last); None when an open transaction still hides some."""
+    def read(self, partition: int, first: int, last: int, wait_seconds: float) -> list[ProgressRecord]:
+        """The committed records in [first, last); Transient when an open transaction still hides some."""
 
 
 class CataloguePort(Protocol):

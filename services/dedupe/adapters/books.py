@@ -10,7 +10,7 @@ from services.dedupe.adapters.answers import offset_of
 from services.dedupe.adapters.ends import KafkaEnds
 from services.dedupe.config import GROUP, Settings
 from trueup.contracts.codec import decode_progress
-from trueup.contracts.errors import Broken, Poison
+from trueup.contracts.errors import Broken, Poison, Transient
 from trueup.contracts.progress import ProgressRecord
 from trueup.runtime.kafka import client_options, is_fatal
 
@@ -39,18 +39,19 @@ class KafkaBooks:
         """First offset kept and the offset behind the last."""
         return self._ends.bounds_of(self._topic, partition)
 
-    def read(self, partition: int, first: int, last: int, wait_seconds: float) -> list[ProgressRecord] | None:
-        """The committed records in [first, last); None when not all of it could be seen in this time."""
+    def read(self, partition: int, first: int, last: int, wait_seconds: float) -> list[ProgressRecord]:
+        """The committed records in [first, last); Transient when not all of it could be seen in this time."""
         give_up_at = time.monotonic() + wait_seconds
         found: list[ProgressRecord] = []
+        reached = first
         self._consumer.assign([TopicPartition(self._topic, partition, first)])
         try:
             while time.monotonic() < give_up_at:
                 for message in self._consumer.consume(500, 0.1):
-                    reached = self._take(message, last, found)
+                    reached = max(reached, self._take(message, last, found))
                     if reached >= last:
                         return found
-            return None
+            raise Transient(f"{self._topic}/{partition} can be read up to {reached} of {last}: an open transaction, or no answer")
         finally:
             self._consumer.unassign()
 

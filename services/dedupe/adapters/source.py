@@ -19,7 +19,7 @@ from services.dedupe.adapters.answers import failure_of, may_be_asked_again, off
 from services.dedupe.config import GROUP, Settings
 from services.dedupe.core.records import Headers, Record
 from services.dedupe.ports import Fetched, Membership
-from trueup.contracts.errors import Broken
+from trueup.contracts.errors import Broken, Transient
 from trueup.runtime import log
 from trueup.runtime.kafka import consumer_options, is_fatal
 
@@ -112,21 +112,23 @@ class KafkaSource:
         else:
             self._log.warning("the source answered with an error, reading goes on", error=error.name(), detail=error.str())
 
-    def committed(self, partitions: Sequence[int], wait_seconds: float) -> Mapping[int, int | None] | None:
+    def committed(self, partitions: Sequence[int], wait_seconds: float) -> Mapping[int, int | None]:
         """The group's committed offsets. Under read_committed the coordinator holds the answer back while an offset is pending."""
         asked = [TopicPartition(self._topic, partition) for partition in partitions]
         try:
             answers = self._consumer.committed(asked, timeout=wait_seconds)
         except KafkaException as failure:
-            if may_be_asked_again(failure_of(failure)):
-                return None
+            self._later(failure_of(failure), failure)
             raise
         for answer in answers:
             if answer.error is not None:
-                if may_be_asked_again(answer.error):
-                    return None
+                self._later(answer.error)
                 raise KafkaException(answer.error)
         return {answer.partition: None if answer.offset == OFFSET_INVALID else answer.offset for answer in answers}
+
+    def _later(self, error: KafkaError, failure: KafkaException | None = None) -> None:
+        if may_be_asked_again(error):
+            raise Transient(f"the group's committed offsets: {error.name()}: {error.str()}") from failure
 
     def rewind(self, offsets: Mapping[int, int]) -> None:
         """Seeks; what was fetched from before is dropped by the client."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from services.dedupe.core.memory import Partition
 from services.dedupe.core.restore import chain_up_to, continues, reaches_back, rebuilt, standing
@@ -10,15 +12,20 @@ from services.dedupe.ports import Books, Ends, Source
 from trueup.contracts.errors import Transient
 from trueup.contracts.progress import ProgressRecord
 
+_Answer = TypeVar("_Answer")
+
 ASK_SECONDS = 2.0
+GIVE_UP_SECONDS = 60.0
+"""An open transaction ends after 20 s at most. What waits longer waits for a client that has lost its way: a new process has a new one."""
+
 FIRST_PAGE = 256
 """Offsets of the progress topic read at first; each older page is twice as long."""
 
 
 class Restorer:
-    """Rebuilds memories. `again` is called before a question is repeated; it raises when the room was asked to stop."""
+    """Rebuilds memories. `again` is told why before a question is repeated; it raises when the room was asked to stop."""
 
-    def __init__(self, source: Source, books: Books, ends: Ends, again: Callable[[], None]) -> None:
+    def __init__(self, source: Source, books: Books, ends: Ends, again: Callable[[str], None]) -> None:
         """Hold the ports."""
         self._source = source
         self._books = books
@@ -32,12 +39,8 @@ class Restorer:
         one, that owner's generation is over and nothing of it can be committed any more. Then the progress records are read to
         the end of their log, past which no transaction is open.
         """
-        committed = None
-        while partitions and committed is None:
-            committed = self._source.committed(partitions, ASK_SECONDS)
-            if committed is None:
-                self._again()
-        return {partition: self._restored(partition, (committed or {})[partition], known.get(partition)) for partition in partitions}
+        committed = self._patiently(lambda: self._source.committed(partitions, ASK_SECONDS)) if partitions else {}
+        return {partition: self._restored(partition, committed[partition], known.get(partition)) for partition in partitions}
 
     def _restored(self, partition: int, committed: int | None, known: Partition | None) -> Partition:
         log_start, _ = self._patiently(lambda: self._ends.bounds(partition))
@@ -57,15 +60,14 @@ class Restorer:
         return rebuilt(partition, committed, log_start, read, known)
 
     def _page(self, partition: int, first: int, last: int) -> list[ProgressRecord]:
-        while True:
-            found = self._books.read(partition, first, last, ASK_SECONDS)
-            if found is not None:
-                return found
-            self._again()
+        return self._patiently(lambda: self._books.read(partition, first, last, ASK_SECONDS))
 
-    def _patiently(self, ask: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+    def _patiently(self, ask: Callable[[], _Answer]) -> _Answer:
+        give_up_at = time.monotonic() + GIVE_UP_SECONDS
         while True:
             try:
                 return ask()
-            except Transient:
-                self._again()
+            except Transient as transient:
+                if time.monotonic() > give_up_at:
+                    raise
+                self._again(str(transient))

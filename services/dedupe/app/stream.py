@@ -24,6 +24,7 @@ from trueup.runtime.metrics import Registry
 WAIT_SECONDS = 0.5
 RETRY_SECONDS = 0.2
 GAUGE_SECONDS = 5.0
+TELL_SECONDS = 10.0
 
 
 class Stopping(Exception):
@@ -63,6 +64,8 @@ class Stream:
         self._ends: dict[int, int | None] = {}
         self._work = 0
         self._gauged_at = 0.0
+        self._waits_for = ""
+        self._told_at = 0.0
 
     def join(self) -> None:
         """Waits for the first catalogue version, without which nothing can be decided, then joins the group."""
@@ -70,7 +73,7 @@ class Stream:
         while not self._timeline().versions:
             # Ready as far as the room can be; said only once it is known that there is none, or readiness would be taken back.
             self._board.say(phase="waiting for the first catalogue version", ready=True)
-            self._again()
+            self._again("no catalogue version was ever applied")
         self._board.say(phase="joining the group", ready=False)
         self._ports.source.subscribe(self._gained, self._gone)
 
@@ -230,8 +233,7 @@ class Stream:
             try:
                 timeline = self._ports.catalogue.timeline()
             except Transient as transient:
-                self._log.warning("the catalogue could not be read to its end", why=str(transient))
-                self._again()
+                self._again(f"the catalogue could not be read to its end: {transient}")
                 continue
             version = timeline.versions[-1].version if timeline.versions else 0
             if version != self._board.standing.catalogue_version:
@@ -239,8 +241,12 @@ class Stream:
                 self._board.say(catalogue_version=version)
             return timeline
 
-    def _again(self) -> None:
-        """A pause before a question is repeated."""
+    def _again(self, why: str) -> None:
+        """A pause before a question is repeated; a reason that stays the same is told now and then only."""
         self._board.tick()
+        now = time.monotonic()
+        if why != self._waits_for or now - self._told_at > TELL_SECONDS:
+            self._waits_for, self._told_at = why, now
+            self._log.warning("waiting", why=why, phase=self._board.standing.phase)
         if self._stop.wait(RETRY_SECONDS):
             raise Stopping
