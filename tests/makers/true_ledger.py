@@ -94,9 +94,13 @@ class TrueLedger:
         """Give a customer a Stripe customer."""
         customers.map_customer(self.writer, customer, f"cus_{customer}", reason="test", recorded_by="test")
 
-    def capture(self, *announced: core.Announced, partition: int = 0) -> int:
-        """Capture progress records in one transaction, as the room does; gives the batch number."""
-        closing = Closing(clock.now_ms(self.writer), periods.calendars(self.writer, core.used(announced)))
+    def capture(self, *announced: core.Announced, partition: int = 0, unaware: bool = False) -> int:
+        """Capture progress records in one transaction, as the room does; gives the batch number.
+
+        An unaware room looked for who is never billed before anybody was.
+        """
+        never_billed = frozenset(() if unaware else [row.customer for row in customers.never_billed(self.writer)])
+        closing = Closing(clock.now_ms(self.writer), periods.calendars(self.writer, core.used(announced)), never_billed)
         slices = [core.slice_of(one, self.timeline, closing) for one in announced]
         self.subjects |= capture.number_subjects(self.writer, core.subjects(slices) - self.subjects.keys())
         if partition not in self.positions:

@@ -19,7 +19,7 @@ from trueup.cli.output import emit_record, emit_rows, say
 from trueup.cli.target import find_target, ledger
 from trueup.ledger.store import customers as mappings
 
-COLUMNS = ("customer", "stripe_customer", "recorded_at", "recorded_by", "reason")
+COLUMNS = ("customer", "stripe_customer", "never_billed", "recorded_at", "recorded_by", "reason")
 CSV_COLUMNS = ("customer", "stripe_customer")
 Customer = Annotated[str, typer.Argument(help="Our id of the customer.")]
 StripeCustomer = Annotated[str, typer.Argument(help="Stripe's id, cus_….")]
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     nouns.command("map")(map_)
     nouns.command("list")(list_)
     nouns.command("import")(import_)
+    nouns.command("never-bill")(never_bill)
     app.add_typer(nouns, name="customers")
 
 
@@ -46,21 +47,41 @@ def map_(customer: Customer, stripe_customer: StripeCustomer, reason: Reason, ye
     emit_record({"customer": customer, "stripe_customer": stripe_customer, "new": new}, as_json=as_json)
 
 
+def never_bill(customer: Customer, reason: Reason, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Never bill a customer, for ever. What of its usage waits is waived, and what comes."""
+    said = require_reason(reason)
+    target = find_target()
+    ask(f"Never bill {customer}, for ever? This cannot be taken back.", yes=yes)
+    with ledger(target) as connection:
+        new = mappings.never_bill(connection, customer, reason=said, recorded_by=who())
+    say(f"{customer} is never billed." if new else f"{customer} was never billed already.")
+    emit_record({"customer": customer, "never_billed": True, "new": new}, as_json=as_json)
+
+
 def list_(
     customer: Annotated[str | None, typer.Argument(help="One customer; all when left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every mapping ever recorded. Oldest first; a customer's newest one is in force."""
+    """Show every mapping ever recorded. Oldest first, the newest is in force; then who is never billed."""
     with ledger(find_target()) as connection:
         rows = [mapping_row(mapping) for mapping in mappings.timeline(connection, customer)]
+        rows += [never_billed_row(one) for one in mappings.never_billed(connection, customer)]
     emit_rows(rows, COLUMNS, as_json=as_json)
     if customer is not None and not rows:
-        raise AnswerIsNo(f"{customer!r} was never mapped")
+        raise AnswerIsNo(f"{customer!r} was never mapped, and not said to be never billed")
 
 
 def mapping_row(mapping: mappings.CustomerMapping) -> dict[str, Any]:
     """A mapping as a row, its instant readable."""
-    row = asdict(mapping)
+    return _row(asdict(mapping)) | {"never_billed": False}
+
+
+def never_billed_row(one: mappings.NeverBilled) -> dict[str, Any]:
+    """A customer who is never billed as a row: there is no Stripe customer in it."""
+    return _row(asdict(one)) | {"stripe_customer": None, "never_billed": True}
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
     row["recorded_at"] = datetime.fromtimestamp(row.pop("recorded_at_ms") / 1000, UTC)
     return row
 

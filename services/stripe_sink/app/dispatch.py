@@ -129,7 +129,7 @@ class Dispatch:
         hours = settlements.hours(connection) if work.to_settle else []
         dues = [due for due in (state.next_due_ms, fresh, *(hour.due_ms for hour in hours)) if due is not None]
         why = quiet = "idle" if state.armed else "disarmed"
-        if not state.judged or any(due <= state.now_ms for due in dues):
+        if not state.judged or state.to_waive or any(due <= state.now_ms for due in dues):
             why = "something is due"
         elif flush.pending(connection):
             why = "a flush waits for a cut"

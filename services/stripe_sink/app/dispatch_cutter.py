@@ -15,6 +15,7 @@ from trueup.runtime import log
 from trueup.runtime.metrics import Registry
 
 MOST_INTENTS_AT_ONCE = 500
+MOST_WAIVED_AT_ONCE = 1_000
 # Waiting segments are judged again this often, for mappings that were numbered before but committed after the last judgement.
 BETWEEN_JUDGEMENTS_SECONDS = 2.0
 
@@ -33,7 +34,7 @@ class Cutter:
         self._log = log.get("dispatch").bind(holder=writer)
 
     def step(self) -> int:
-        """Do what is due; says how many intents were made."""
+        """Do what is due; says how many intents were made and segments waived."""
         return self._session.run(self._round)
 
     def _round(self, connection: Connection) -> int:
@@ -45,13 +46,14 @@ class Cutter:
             self._look_for_boundaries = False
             if cuts.split(connection, self._writer):
                 return 1
+        waived = cuts.waive(connection, self._writer, MOST_WAIVED_AT_ONCE) if state.to_waive else 0
         flush.hasten(connection)
         made = lanes.expire(connection, self._writer)
         while covered := self._make_intents(connection, state):
             made += covered
         if made:
             self._registry.increase(INTENTS_CUT, made)
-        return made
+        return made + waived
 
     def _judge(self, connection: Connection, state: cuts.State) -> None:
         now_seconds = time.monotonic()

@@ -224,10 +224,12 @@ class _Judge:
         segment, deadline_ms = self._place(event, meter, bill_from_ms)
         billable = billable_quantity(event, meter)
         to_account, why = Account.UNSENT, None
+        never_billed = event.customer in self._closing.never_billed
         if bill_from_ms is not None and event.event_time_ms < bill_from_ms:
             to_account = Account.SHADOW
-        elif late or deadline_ms is not None:
+        elif never_billed or late or deadline_ms is not None:
             to_account, why = destination(
+                never_billed=never_billed,
                 late=late,
                 deadline_ms=deadline_ms,
                 now_ms=self._closing.now_ms,

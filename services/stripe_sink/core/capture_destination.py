@@ -19,14 +19,16 @@ class Why(StrEnum):
     LATE_ACCEPTED = "late_accepted"
     LATE_WAIVED = "late_waived"
     PAST_DEADLINE = "past_deadline"
+    NEVER_BILLED = "never_billed"
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What is known of billing periods when a batch is decided, and the date by which it is."""
+    """What is known of customers and their billing periods when a batch is decided, and the date by which it is."""
 
     now_ms: int = 0
     calendars: Mapping[tuple[str, str], Calendar] = field(default_factory=lambda: MappingProxyType({}))
+    never_billed: frozenset[str] = frozenset()
 
     def calendar(self, customer: str, meter: str) -> Calendar:
         """The periods of one customer's meter."""
@@ -37,12 +39,22 @@ NOTHING_KNOWN = Closing()
 
 
 def destination(
-    *, late: bool, deadline_ms: int | None, now_ms: int, billable_quantity: int, meter: Meter, catalogue: Catalogue
+    *,
+    never_billed: bool,
+    late: bool,
+    deadline_ms: int | None,
+    now_ms: int,
+    billable_quantity: int,
+    meter: Meter,
+    catalogue: Catalogue,
 ) -> tuple[Account, Why | None]:
     """Give the account, and why when it is not the usual one: unsent for what came on time, in_review for what came late.
 
-    The late policy is asked only while the deadline is ahead; without a known period a person decides.
+    Who is never billed has no deadline and needs nobody's decision. The late policy is asked only while the deadline is ahead;
+    without a known period a person decides.
     """
+    if never_billed:
+        return Account.WAIVED, Why.NEVER_BILLED
     if deadline_ms is not None and now_ms >= deadline_ms:
         return Account.IN_REVIEW, None if late else Why.PAST_DEADLINE
     if not late:

@@ -15,6 +15,7 @@ from tests.conftest import Database
 from tests.conftest import _database as make_database
 from tests.contract.proof.test_proof import CHECKS
 from tests.makers.invoiced_story import invoiced_story
+from tests.makers.never_billed_story import never_billed_story
 from tests.makers.true_ledger import true_ledger
 from trueup.ledger.store import proof
 
@@ -293,6 +294,36 @@ SABOTAGES = [
         "chain_sealed",
         "update ledger.customer_mapping set recorded_by = 'nobody' where mapping_id = 1",
     ),
+    Sabotage("who said never is forgotten", "chain_sealed", "update ledger.never_billed_customer set recorded_by = 'nobody'"),
+    Sabotage(
+        "another customer is said to be never billed",
+        "chain_sealed",
+        "insert into ledger.never_billed_customer (customer, reason, recorded_by, recorded_at) values ('x', 'x', 'x', ops.now())",
+    ),
+    Sabotage(
+        "who is never billed is taken out",
+        "chain_sealed",
+        "delete from ledger.never_billed_customer",
+        ("intent_covers_postings_once",),
+    ),
+    Sabotage(
+        "less is said to be waived than was",
+        "intent_covers_postings_once",
+        "update ledger.waived_segment set quantity = quantity - 1",
+    ),
+    Sabotage(
+        "a waiver covers what came after its cut",
+        "intent_covers_postings_once",
+        "update ledger.waived_segment set through_batch = 10000",
+    ),
+    Sabotage(
+        "unsent is waived without a word",
+        "intent_covers_postings_once",
+        """insert into ledger.posting
+           select 999, subject_id, segment_start, segment_end, 2, 10, quantity, events, oldest_event_time, newest_event_time, null
+           from ledger.posting join ledger.subject using (subject_id) where customer = 'globex'""",
+        ("no_negative_holding", *DIGESTS),
+    ),
     Sabotage(
         "a plan appears that nobody recorded",
         "chain_sealed",
@@ -339,6 +370,7 @@ def told(postgres_server: Postgres, _template: str):
     for database in make_database(postgres_server, _template):
         with true_ledger(database) as ledger:
             invoiced_story(ledger)
+            never_billed_story(ledger)
         yield database
 
 

@@ -66,6 +66,22 @@ def test_usage_of_an_unmapped_customer_waits_and_goes_out_when_mapped(world: Dis
     assert world.books("later", "tokens") == (1, "5")
 
 
+def test_usage_that_waited_is_waived_once_its_customer_is_never_billed(world: DispatchWorld) -> None:
+    """Said while the sink runs: it is busy until all is moved, then nothing is left that waits, or that has a date."""
+    for _ in range(3):
+        world.use("tester", "tokens", 5)
+        world.pass_segment()
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+        assert world.account("unsent") == 15
+        assert customers.never_bill(world.ledger, "tester", reason="our own", recorded_by="test")
+        wait_idle(dispatch)
+        assert (world.account("unsent"), world.account("waived")) == (0, 15)
+        assert world.rows("select count(*) from ops.uncovered_segment") == [(0,)]
+        assert dispatch.activity().next_due_ms is None
+    assert world.rows(INTENTS) == []
+
+
 def test_id_of_a_stripe_customer_stands_for_itself(world: DispatchWorld) -> None:
     """`cus_…` needs no mapping."""
     own = world.stripe_customer("self")

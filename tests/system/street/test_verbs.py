@@ -225,6 +225,26 @@ def test_a_stripe_customer_belongs_to_one_customer(street: StreetOfTest, custome
     assert customer in thief.stderr
 
 
+def test_usage_of_who_is_never_billed_goes_nowhere(street: StreetOfTest) -> None:
+    """The rooms waive it as it comes, the door refuses the mapping, and Stripe hears of nothing."""
+    said = street.trueup("customers", "never-bill", "tester", "--reason", "our own tests", "--yes")
+    assert said == {"customer": "tester", "never_billed": True, "new": True}
+    bearer = {"Authorization": f"Bearer {street.said['ingest_api_key']}"}
+    door = f"{street.said['ingest_url']}/v1/customers/tester"
+    told = requests.put(door, json={"stripe_customer": "cus_tester"}, headers=bearer, timeout=30)
+    assert (told.status_code, told.headers["content-type"]) == (409, "application/problem+json")
+    assert "tester is never billed" in told.json()["detail"]
+    assert street.trueup("events", "send", "-", stdin=line(street, "tester", 1))["accepted"] == 1
+    at_rest_after_the_cut(street)
+    steps = street.trueup("events", "explain", "verbs", "tester-1")
+    assert [row["detail"].partition(";")[0] for row in steps if row["step"] == "posted"] == ["usage to waived (never_billed)"]
+    with psycopg.connect(street.said["finance_dsn"]) as connection:
+        assert connection.execute("select * from finance.unbilled_usage where customer_id = 'tester'").fetchall() == []
+        used = connection.execute("select sum(quantity) from finance.usage_by_customer_day where customer_id = 'tester'").fetchone()
+    assert used == (10,)
+    assert "cus_tester" not in {stripe_customer for stripe_customer, _meter in street.books()}
+
+
 def test_migrating_again_changes_nothing(street: StreetOfTest) -> None:
     """And the proof still holds."""
     first, second = (street.trueup("migrate") for _ in range(2))

@@ -19,7 +19,7 @@ from trueup.cli.faults import UsageFault
 VERBS = (
     "up", "down", "status", "stripe-emulator", "migrate", "reconcile", "prove",
     "stripe arm", "stripe disarm", "stripe status", "topics plan", "topics apply", "catalogue check", "catalogue plan", "catalogue apply",
-    "customers map", "customers list", "customers import",
+    "customers map", "customers list", "customers import", "customers never-bill",
     "keys create", "keys list", "keys revoke", "events send", "events explain", "rejected list", "rejected show", "rejected redrive",
     "doctor", "period show", "period preview",
 )  # fmt: skip
@@ -50,7 +50,10 @@ def test_no_sentence_of_the_map_is_cut_off(noun: str, capsys: pytest.CaptureFixt
     assert [line for line in lines if line.endswith("...")] == []
 
 
-@pytest.mark.parametrize("verb", ["stripe arm", "stripe disarm", "customers map acme cus_1", "customers import {csv}", "keys revoke 0123"])
+@pytest.mark.parametrize(
+    "verb",
+    ["stripe arm", "stripe disarm", "customers map acme cus_1", "customers import {csv}", "customers never-bill a", "keys revoke 0123"],
+)
 def test_what_changes_money_asks_for_a_reason(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without `--reason`, or with a blank one, it is a usage error that says so."""
     csv = tmp_path / "customers.csv"

@@ -1,7 +1,7 @@
 """Our customer ids and Stripe's: an append-only timeline, one to one both ways.
 
 A Stripe customer belongs to one customer for ever; a customer may move to another Stripe customer, and the newest mapping holds.
-An id that starts with `cus_` stands for itself without being mapped.
+An id that starts with `cus_` stands for itself without being mapped. A customer may instead be said to be never billed, for ever.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import psycopg
 from psycopg.errors import UniqueViolation
 
 from trueup.contracts.errors import Poison
+from trueup.contracts.events import LONGEST_NAME
 from trueup.ledger.store import queries
 
 STRIPE_PREFIX = "cus_"
@@ -33,15 +34,32 @@ class CustomerMapping:
     recorded_at_ms: int
 
 
+class RefusedNeverBilling(Poison):
+    """This customer is somebody at Stripe, so that it cannot be one who is never billed there."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeverBilled:
+    """A customer who is never billed through Stripe."""
+
+    customer: str
+    reason: str
+    recorded_by: str
+    recorded_at_ms: int
+
+
 def map_customer(connection: psycopg.Connection, customer: str, stripe_customer: str, *, reason: str, recorded_by: str) -> bool:
     """Record a mapping; False when it is in force already. RefusedMapping says whose the Stripe customer is."""
     statements = queries.load("customers")
     _check(customer, stripe_customer)
     try:
         with connection.transaction():
+            connection.execute(statements["lock"])
             in_force = connection.execute(statements["in_force"], {"customer": customer}).fetchone()
             if in_force is not None and in_force[0] == stripe_customer:
                 return False
+            if is_never_billed(connection, customer):
+                raise RefusedMapping(f"{customer} is never billed, for ever: it is given no Stripe customer")
             _refuse_second_owner(connection, customer, stripe_customer)
             connection.execute(
                 statements["add"],
@@ -50,6 +68,35 @@ def map_customer(connection: psycopg.Connection, customer: str, stripe_customer:
     except UniqueViolation as error:
         raise RefusedMapping(f"{stripe_customer} was given to another customer at this moment") from error
     return True
+
+
+def never_bill(connection: psycopg.Connection, customer: str, *, reason: str, recorded_by: str) -> bool:
+    """Record that a customer is never billed; False when that was said already. RefusedNeverBilling says who it is at Stripe."""
+    statements = queries.load("customers")
+    if not customer or "\0" in customer or len(customer) > LONGEST_NAME:
+        raise RefusedNeverBilling(f"a customer's id has 1 to {LONGEST_NAME} characters, and no NUL")
+    if customer.startswith(STRIPE_PREFIX):
+        raise RefusedNeverBilling(f"{customer} is a Stripe customer's id and stands for itself")
+    with connection.transaction():
+        connection.execute(statements["lock"])
+        if is_never_billed(connection, customer):
+            return False
+        in_force = connection.execute(statements["in_force"], {"customer": customer}).fetchone()
+        if in_force is not None:
+            raise RefusedNeverBilling(f"{customer} is {in_force[0]} at Stripe; only who was never mapped can be never billed")
+        connection.execute(statements["add_never_billed"], {"customer": customer, "reason": reason, "recorded_by": recorded_by})
+    return True
+
+
+def is_never_billed(connection: psycopg.Connection, customer: str) -> bool:
+    """Whether a customer was said to be never billed."""
+    row = connection.execute(queries.load("customers")["is_never_billed"], {"customer": customer}).fetchone()
+    return row is not None and bool(row[0])
+
+
+def never_billed(connection: psycopg.Connection, customer: str | None = None) -> list[NeverBilled]:
+    """Who is never billed, in the order in which it was said; one customer, or all."""
+    return [NeverBilled(*row) for row in connection.execute(queries.load("customers")["never_billed"], {"customer": customer})]
 
 
 def import_mappings(
@@ -77,7 +124,7 @@ def resolve(connection: psycopg.Connection, customers: Iterable[str]) -> Mapping
 
 
 def is_known(connection: psycopg.Connection, customer: str) -> bool:
-    """Whether the ledger ever heard of a customer: by a mapping, or by usage."""
+    """Whether the ledger ever heard of a customer: by a mapping, by being never billed, or by usage."""
     row = connection.execute(queries.load("customers")["known"], {"customer": customer}).fetchone()
     return row is not None and bool(row[0])
 

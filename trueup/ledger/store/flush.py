@@ -56,13 +56,13 @@ def state(connection: psycopg.Connection, flush_id: int) -> Flush:
     row = connection.execute(_sql("find"), {"flush_id": flush_id}).fetchone()
     if row is None:
         raise LookupError(f"there is no flush {flush_id}")
-    customer, through, done, armed, stripe_customer, paused = row
+    customer, through, done, armed, stripe_customer, paused, never_billed = row
     found = connection.execute(_sql("quantities"), {"customer": customer, "through": through}).fetchall()
-    return Flush(
-        {meter: int(quantity) for meter, quantity, _items in found},
-        bool(done),
-        None if done else _refusal(connection, customer, stripe_customer, armed=armed, paused=paused, anything_open=bool(found)),
-    )
+    if never_billed:
+        refused: str | None = f"{customer} is never billed"
+    else:
+        refused = _refusal(connection, customer, stripe_customer, armed=armed, paused=paused, anything_open=bool(found))
+    return Flush({meter: int(quantity) for meter, quantity, _items in found}, bool(done), None if done else refused)
 
 
 def open_flushes(connection: psycopg.Connection) -> list[OpenFlush]:

@@ -21,9 +21,10 @@ from trueup.ledger.store.instants import instant
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A version of what is known of periods, mappings and the catalogue, and the date."""
+    """A version of what is known of periods, mappings and the catalogue, the newest customer who is never billed, and the date."""
 
     version: tuple[int, ...]
+    newest_never_billed: int
     now_ms: int
 
     @property
@@ -123,7 +124,7 @@ def standing(connection: psycopg.Connection) -> Standing:
     row = connection.execute(queries.load("periods")["standing"]).fetchone()
     if row is None:
         raise Broken("the ledger gave no version of its periods")
-    return Standing(tuple([int(number) for number in row[:-1]]), int(row[-1]))
+    return Standing(tuple([int(number) for number in row[:-2]]), int(row[-2]), int(row[-1]))
 
 
 def calendars(connection: psycopg.Connection, subjects: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Calendar]:

@@ -31,10 +31,18 @@ BOUNDARY_MS = NOON_MS + 137_000  # 2 minutes 17 into a window of five
 DEADLINE_MS = BOUNDARY_MS + DAY_MS
 
 
-def _where(quantity: int, *, late: bool, deadline_ms: int | None, now_ms: int, scale: int = 0) -> tuple[Account, Why | None]:
+def _where(
+    quantity: int, *, late: bool, deadline_ms: int | None, now_ms: int, scale: int = 0, never_billed: bool = False
+) -> tuple[Account, Why | None]:
     catalogue = parse(CATALOGUE_TOML.replace("scale = 0", f"scale = {scale}") + LATE_TOML)
     return destination(
-        late=late, deadline_ms=deadline_ms, now_ms=now_ms, billable_quantity=quantity, meter=catalogue.meters["tokens"], catalogue=catalogue
+        never_billed=never_billed,
+        late=late,
+        deadline_ms=deadline_ms,
+        now_ms=now_ms,
+        billable_quantity=quantity,
+        meter=catalogue.meters["tokens"],
+        catalogue=catalogue,
     )
 
 
@@ -63,6 +71,32 @@ def test_usage_on_time_goes_out_until_its_deadline():
     assert _where(7, late=False, deadline_ms=None, now_ms=0) == (Account.UNSENT, None)
     assert _where(7, late=False, deadline_ms=DEADLINE_MS, now_ms=DEADLINE_MS - 1) == (Account.UNSENT, None)
     assert _where(7, late=False, deadline_ms=DEADLINE_MS, now_ms=DEADLINE_MS) == (Account.IN_REVIEW, Why.PAST_DEADLINE)
+
+
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize("deadline_ms", [None, DEADLINE_MS])
+@pytest.mark.parametrize("now_ms", [0, DEADLINE_MS])
+@pytest.mark.parametrize("quantity", [7, -7, 30])
+def test_usage_of_who_is_never_billed_is_waived_whenever_it_comes(late: bool, deadline_ms: int | None, now_ms: int, quantity: int):
+    where = _where(quantity, late=late, deadline_ms=deadline_ms, now_ms=now_ms, never_billed=True)
+    assert where == (Account.WAIVED, Why.NEVER_BILLED)
+
+
+def test_of_one_batch_only_their_usage_is_waived_and_none_from_before_billing_began():
+    text = CATALOGUE_TOML + 'bill_from = "2026-09-21T14:00:10Z"\n'
+    records = [
+        make_forwarded(0, make_event("before", event_time_ms=NOON_MS, quantity=1, customer="tester")),
+        make_forwarded(1, make_event("tester", event_time_ms=NOON_MS + 10_000, quantity=2, customer="tester")),
+        make_forwarded(2, make_event("acme", event_time_ms=NOON_MS + 10_000, quantity=4)),
+    ]
+    closing = Closing(NOON_MS + 1_000, never_billed=frozenset({"tester"}))
+    decision = capture.decide([capture.slice_of(make_announced(on_time=records), make_timeline(text), closing)], {})
+    assert {(p.customer, p.to_account, p.quantity) for p in decision.postings} == {
+        ("tester", Account.SHADOW, 1),
+        ("tester", Account.WAIVED, 2),
+        ("acme", Account.UNSENT, 4),
+    }
+    assert [(row.customer, row.to_account, row.why) for row in decision.diverted] == [("tester", Account.WAIVED, "never_billed")]
 
 
 def test_segments_are_cut_at_the_boundary_and_its_second_belongs_to_the_later_period():

@@ -94,7 +94,8 @@ select
     'unsent' as state, count(*) as items,
     floor(extract(epoch from min(u.segment_start)) * 1000)::bigint as oldest_ms,
     floor(extract(epoch from min(coalesce(u.deadline, u.segment_start + interval '35 days'))) * 1000)::bigint as deadline_ms
-from ops.uncovered_segment u
+-- What is about to be waived waits for nobody.
+from ops.uncovered_segment u where u.waits_for is distinct from 'never_billed'
 union all
 select
     case when o.risk_since is null then 'in_flight' else 'unknown' end, count(*),

@@ -20,6 +20,7 @@ select
     g.judged_by = concat_ws(
         ':',
         (select coalesce(max(m.mapping_id), 0) from ledger.customer_mapping m),
+        (select coalesce(max(n.never_billed_id), 0) from ledger.never_billed_customer n),
         (select coalesce(max(f.plan_fact_id), 0) from ledger.plan_fact f),
         (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
         (select coalesce(max(v.version), 0) from ledger.catalogue_version v where v.in_force_from <= ops.now()),
@@ -28,6 +29,7 @@ select
         (select coalesce(max(p.period_id), 0) from ledger.billing_period p),
         (select coalesce(max(e.period_event_id), 0) from ledger.period_event e)
     ) as judged,
+    exists (select from ops.uncovered_segment w where w.waits_for = 'never_billed') as to_waive,
     -- What a pause keeps back, and what was cut and never called, is looked at when its deadline comes.
     floor(extract(epoch from least(
         (
@@ -60,7 +62,7 @@ cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', t.length
 
 -- name: lock_progress
 -- One cutter at a time looks and cuts; a second one passes by.
-select g.discovered_through from ops.dispatch_progress g for update skip locked;
+select g.discovered_through, g.cut_id from ops.dispatch_progress g for update skip locked;
 
 -- name: discover
 -- A posting is due a minute after its segment's end, or after the end of the roll-up in which it was recorded: so stragglers of a
@@ -112,6 +114,7 @@ target as (
         d.deadline as period_deadline,
         least(d.deadline, h.until) as any_deadline,
         case
+            when exists (select from ledger.never_billed_customer b where b.customer = s.customer) then 'never_billed'
             when u.waits_for = 'too_large' then 'too_large'
             -- A pause does not outlast the deadline: from there on it is decided by a person.
             when s.customer in (select p.customer from paused p) and least(d.deadline, h.until) > ops.now() then 'disarmed'
@@ -151,7 +154,7 @@ set
     stripe_event_name = case when t.waits_for is null then t.stripe_event_name end
 from (
     -- Nobody knows whom to send it for: until that is known it waits, however old it is, unless its period's deadline is known.
-    select x.*, case when x.waits_for in ('unmapped', 'no_plan', 'no_event_name', 'too_large') then x.period_deadline else x.any_deadline end as deadline
+    select x.*, case when x.waits_for in ('never_billed', 'unmapped', 'no_plan', 'no_event_name', 'too_large') then x.period_deadline else x.any_deadline end as deadline
     from target x
 ) t
 where u.subject_id = t.subject_id and u.segment_start = t.segment_start
@@ -167,6 +170,7 @@ where u.subject_id = t.subject_id and u.segment_start = t.segment_start
 select concat_ws(
     ':',
     (select coalesce(max(m.mapping_id), 0) from ledger.customer_mapping m),
+    (select coalesce(max(n.never_billed_id), 0) from ledger.never_billed_customer n),
     (select coalesce(max(f.plan_fact_id), 0) from ledger.plan_fact f),
     (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
     (select coalesce(max(v.version), 0) from ledger.catalogue_version v where v.in_force_from <= ops.now()),
@@ -348,6 +352,40 @@ where u.subject_id = g.subject_id and u.segment_start = g.segment_start;
 
 -- name: insert_batch
 insert into ledger.batch (batch_id, kind, writer, recorded_at) values (%(batch_id)s, %(kind)s, %(writer)s, ops.now());
+
+-- name: waive
+-- What is never billed leaves unsent posting by posting, so that no sum has to fit, up to the last cut that was looked through.
+with due as (
+    select u.subject_id, u.segment_start from ops.uncovered_segment u where u.waits_for = 'never_billed' limit %(most)s
+),
+covered as (
+    select p.*, c.through_batch as after_batch
+    from due d
+    cross join lateral (
+        select coalesce(max(w.through_batch), 0) as through_batch from ledger.waived_segment w
+        where w.subject_id = d.subject_id and w.segment_start = d.segment_start
+    ) c
+    join ledger.posting p
+        on p.subject_id = d.subject_id and p.segment_start = d.segment_start and p.to_account = 2
+        and p.batch_id > c.through_batch and p.batch_id <= %(through)s
+),
+noted as (
+    insert into ledger.waived_segment (subject_id, segment_start, after_batch, through_batch, cut_id, quantity, events, batch_id)
+    select c.subject_id, c.segment_start, c.after_batch, %(through)s, %(cut_id)s, sum(c.quantity), sum(c.events), %(batch_id)s
+    from covered c
+    group by c.subject_id, c.segment_start, c.after_batch
+),
+posted as (
+    insert into ledger.posting (
+        batch_id, subject_id, segment_start, segment_end, from_account, to_account, quantity, events, oldest_event_time, newest_event_time
+    )
+    select %(batch_id)s, c.subject_id, c.segment_start, c.segment_end, 2, 10, c.quantity, c.events, c.oldest_event_time, c.newest_event_time
+    from covered c
+),
+gone as (
+    delete from ops.uncovered_segment u using due d where u.subject_id = d.subject_id and u.segment_start = d.segment_start
+)
+select count(*) from due;
 
 -- name: judge_intents
 -- The deadlines of what was cut already, after a period's facts or the catalogue changed.

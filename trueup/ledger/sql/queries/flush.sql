@@ -52,7 +52,7 @@ select f.flush_id, f.customer, f.reason from ops.flush f where f.done_at is null
 -- name: find
 select f.customer, f.through_batch, f.done_at is not null, ops.dispatch_armed(), ledger.stripe_customer_of(f.customer), (
     select a.action from ledger.arming a where a.customer = f.customer order by a.arming_id desc limit 1
-) is not distinct from 'disarm'
+) is not distinct from 'disarm', exists (select from ledger.never_billed_customer n where n.customer = f.customer)
 from ops.flush f where f.flush_id = %(flush_id)s;
 
 -- name: quantities

@@ -1,10 +1,12 @@
 -- name: standing
--- Four numbers that grow when what is known of periods changes, and the date. Single look-ups in indexes: asked once a batch.
+-- Four numbers that grow when what is known of periods changes, one that grows with who is never billed, and the date. Single
+-- look-ups in indexes: asked once a batch.
 select
     (select coalesce(max(p.period_id), 0) from ledger.billing_period p),
     (select coalesce(max(e.period_event_id), 0) from ledger.period_event e),
     (select coalesce(max(m.mapping_id), 0) from ledger.customer_mapping m),
     (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
+    (select coalesce(max(n.never_billed_id), 0) from ledger.never_billed_customer n),
     floor(extract(epoch from ops.now()) * 1000)::bigint;
 
 -- name: calendars

@@ -80,7 +80,7 @@ comment on column ledger.subject.meter is 'The meter''s name.';
 
 comment on table ledger.batch is 'A transaction that posted something.';
 comment on column ledger.batch.batch_id is 'Drawn under the barrier: a cut up to a number covers every batch up to it.';
-comment on column ledger.batch.kind is 'capture, intent, outcome or settlement.';
+comment on column ledger.batch.kind is 'capture, intent, outcome, settlement, split, correction, invoice or waiver.';
 comment on column ledger.batch.writer is 'The room that wrote it.';
 comment on column ledger.batch.chain_sha256 is 'Capture only: hash over all its rows and the hash of the batch before it of the same source partition.';
 comment on column ledger.batch.recorded_at is 'When it was written.';

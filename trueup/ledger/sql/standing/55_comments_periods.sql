@@ -43,7 +43,7 @@ comment on column ledger.diverted_event.identity is 'The event.';
 comment on column ledger.diverted_event.subject_id is 'The customer''s meter.';
 comment on column ledger.diverted_event.batch_id is 'The batch that captured it.';
 comment on column ledger.diverted_event.to_account is 'Where its quantity was posted.';
-comment on column ledger.diverted_event.why is 'late_accepted, late_waived or past_deadline.';
+comment on column ledger.diverted_event.why is 'late_accepted, late_waived, past_deadline or never_billed.';
 
 comment on table ops.flush is 'Requests to send everything of a customer now.';
 comment on column ops.flush.flush_id is 'Its number.';
@@ -70,7 +70,7 @@ comment on column ledger.meter_error_report.error_count is 'How many meter event
 comment on column ledger.meter_error_report.body is 'The report as Stripe shows it.';
 comment on column ledger.meter_error_report.recorded_at is 'When it was recorded.';
 
-comment on table ledger.fact_seal is 'A hash of each mapping, plan, lane, arming, period, conflict and refusal row, written as the row was: what differs was changed later.';
+comment on table ledger.fact_seal is 'A hash of each mapping, never-billed customer, plan, lane, arming, period, conflict and refusal row, written as the row was: what differs was changed later.';
 comment on column ledger.fact_seal.fact is 'The table.';
 comment on column ledger.fact_seal.fact_id is 'The row''s key; of several columns, joined by a colon.';
 comment on column ledger.fact_seal.content_sha256 is 'Hash of the row.';

@@ -52,7 +52,11 @@ with legs as (
         date_trunc('hour', s.segment_start, 'UTC') as hour,
         case
             when s.account_id = 2
-                then case coalesce(u.waits_for, case when c.customer is null and not starts_with(h.customer, 'cus_') then 'unmapped' end)
+                then case coalesce(
+                    -- About to be waived: it waits for no mapping.
+                    case when w.customer is not null then 'never_billed' end, u.waits_for,
+                    case when c.customer is null and not starts_with(h.customer, 'cus_') then 'unmapped' end
+                )
                     when 'unmapped' then 'unmapped'
                     when 'no_plan' then 'no_plan'
                     when 'no_event_name' then 'no_plan'
@@ -80,6 +84,7 @@ with legs as (
         from ledger.customer_mapping m
         order by m.customer, m.mapping_id desc
     ) c on c.customer = h.customer
+    left join ledger.never_billed_customer w on w.customer = h.customer
     left join ledger.intent i on i.intent_id = s.intent_id
     left join ledger.lane n on n.lane_id = i.lane_id
     left join (

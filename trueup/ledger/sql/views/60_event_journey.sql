@@ -75,6 +75,15 @@ cross join lateral (
 ) h
 union all
 select
+    e.identity, e.source, e.id, 45, 'waived', b.recorded_at,
+    format('unsent to waived (never_billed); batch %s, with %s events of the segment', w.batch_id, w.events)
+from (select v.*, d.to_account from ledger.event v join derived.event_destination d on d.identity = v.identity) e
+join ledger.waived_segment w
+    on w.subject_id = e.subject_id and w.segment_start = e.segment_start and w.after_batch < e.batch_id and w.through_batch >= e.batch_id
+join ledger.batch b on b.batch_id = w.batch_id
+where e.to_account = 2
+union all
+select
     c.identity, c.source, c.id, 50, 'cut', c.recorded_at,
     format('intent %s, identifier %s: %s events of the segment, %s in the smallest unit, Stripe customer %s, meter %s', c.intent_id, c.identifier, c.events, c.quantity, l.stripe_customer, l.stripe_event_name)
 from derived.event_intent c
@@ -159,7 +168,7 @@ from derived.event_journey j;
 comment on view finance.event_journey is 'The life of every event as the ledger recorded it, one row per step. Order by at, place. Deliveries that the dedupe room dropped as duplicates stand in their batch''s counts, not here.';
 comment on column finance.event_journey.source is 'Source of the event.';
 comment on column finance.event_journey.event_id is 'Id of the event within its source.';
-comment on column finance.event_journey.step is 'arrived, refused, decided, duplicate, conflict, captured, posted, cut, attempted, answered, reported, summarized, invoiced or missed_invoice.';
+comment on column finance.event_journey.step is 'arrived, refused, decided, duplicate, conflict, captured, posted, waived, cut, attempted, answered, reported, summarized, invoiced or missed_invoice.';
 comment on column finance.event_journey.at is 'When the step happened; of duplicate, conflict and refused, when that delivery arrived.';
 comment on column finance.event_journey.detail is 'What happened, in words.';
 comment on column finance.event_journey.place is 'Order of steps that happened at the same time.';

@@ -58,14 +58,16 @@ from ledger.subject s
 join ledger.posting p on p.subject_id = s.subject_id
 where p.from_account = 1;
 
--- An event, and whether it was counted at once (2) or kept for a person (8).
+-- An event, and whether it was counted at once (2), kept for a person (8) or waived (10), as all of a customer is who is never billed.
 create view derived.customer_event as
 select
     e.customer, e.meter, e.subject_id, e.batch_id, e.source_partition, e.source_offset, e.source, e.id, e.event_time, e.arrival, e.quantity,
     e.billable_quantity, e.late, e.reason, e.corrects, e.dimensions,
-    coalesce(d.to_account::integer, case when e.late then 8 else 2 end) as to_account
+    case when f.to_account = 2 and n.customer is not null then 10 else f.to_account end as to_account
 from ledger.event e
-left join ledger.diverted_event d on d.identity = e.identity;
+left join ledger.diverted_event d on d.identity = e.identity
+left join ledger.never_billed_customer n on n.customer = e.customer
+cross join lateral (select coalesce(d.to_account::integer, case when e.late then 8 else 2 end) as to_account) f;
 
 create view derived.price as
 select p.price_id, p.currency, p.stripe_meter_id, p.stripe_event_name, p.body

@@ -41,6 +41,12 @@ select
 from counted c
 full join standing s on s.subject_id = c.subject_id and s.hour = c.hour;
 
+-- What took usage out of unsent, segment by segment: intents, and waivers of who is never billed.
+create view derived.coverage as
+select i.subject_id, i.segment_start, i.after_batch, i.through_batch from ledger.intent i
+union all
+select w.subject_id, w.segment_start, w.after_batch, w.through_batch from ledger.waived_segment w;
+
 create view derived.check_no_negative_holding as
 with flight as (
     select
@@ -64,7 +70,7 @@ with flight as (
     from ledger.posting p
     left join (
         select i.subject_id, i.segment_start, max(i.through_batch) as through_batch
-        from ledger.intent i
+        from derived.coverage i
         group by i.subject_id, i.segment_start
     ) c on c.subject_id = p.subject_id and c.segment_start = p.segment_start
     where 2 in (p.from_account, p.to_account)
@@ -156,6 +162,53 @@ cross join lateral (
     select ops.in_unit(i.quantity, s.scale)::text as value, extract(epoch from i.stripe_timestamp)::bigint as seconds offset 0
 ) v;
 
+-- What was waived of who is never billed, where it is not exactly the postings it covers or not theirs; and such customers who are
+-- somebody at Stripe all the same.
+create view derived.waiver_fault as
+select 'a waiver is not what it covers' as what, w.subject_id
+from (
+    select
+        w.*, c.through_batch as cut_through,
+        lag(w.through_batch, 1, 0::bigint) over (partition by w.subject_id, w.segment_start order by w.after_batch) as previous
+    from ledger.waived_segment w
+    left join ledger.cut c on c.cut_id = w.cut_id
+) w
+cross join lateral (
+    select coalesce(sum(p.quantity), 0) as quantity, coalesce(sum(p.events), 0) as events
+    from ledger.posting p
+    where p.subject_id = w.subject_id and p.segment_start = w.segment_start and p.to_account = 2
+        and p.batch_id > w.after_batch and p.batch_id <= w.through_batch
+) p
+cross join lateral (
+    select coalesce(sum(m.quantity), 0) as quantity, coalesce(sum(m.events), 0) as events
+    from ledger.posting m
+    where m.subject_id = w.subject_id and m.segment_start = w.segment_start and m.batch_id = w.batch_id
+        and m.from_account = 2 and m.to_account = 10
+) m
+where w.after_batch <> w.previous or w.through_batch <= w.after_batch or w.through_batch > coalesce(w.cut_through, 0)
+    or (w.quantity, w.events) is distinct from (p.quantity, p.events) or (w.quantity, w.events) is distinct from (m.quantity, m.events)
+union all
+select 'nobody said that it is never billed', w.subject_id
+from ledger.waived_segment w
+join ledger.subject s on s.subject_id = w.subject_id
+where not exists (select from ledger.never_billed_customer n where n.customer = s.customer)
+union all
+select 'unsent was waived without a word', p.subject_id
+from ledger.posting p
+where p.from_account = 2 and p.to_account = 10 and not exists (
+    select from ledger.waived_segment w
+    where w.batch_id = p.batch_id and w.subject_id = p.subject_id and w.segment_start = p.segment_start
+)
+union all
+select 'never billed and mapped', null
+from ledger.never_billed_customer n
+join ledger.customer_mapping m on m.customer = n.customer
+union all
+select 'never billed and sent', s.subject_id
+from ledger.never_billed_customer n
+join ledger.subject s on s.customer = n.customer
+where exists (select from ledger.intent i where i.subject_id = s.subject_id);
+
 create view derived.check_intent_covers_postings_once as
 with covered as (
     select
@@ -198,10 +251,10 @@ with covered as (
         )
 ), last_cut as (
     select i.subject_id, i.segment_start, max(i.through_batch) as through_batch
-    from ledger.intent i
+    from derived.coverage i
     group by i.subject_id, i.segment_start
 ), forgotten as (
-    -- Looked through, covered by no intent and waiting for none: nothing would ever send it. A segment that was posted to since is
+    -- Looked through, covered by no intent or waiver and waiting for none: nothing would ever send it. A segment that was posted to since is
     -- found again by the next cut, and what was taken back whole needs no intent.
     select p.subject_id, p.segment_start
     from ledger.posting p
@@ -226,12 +279,12 @@ select
             or c.quantity <> c.moved_quantity
             or c.events <> c.moved_events
             or c.says_something_else
-    ) + (select stray.postings from stray) + (select count(*) from forgotten) as violations,
+    ) + (select stray.postings from stray) + (select count(*) from forgotten) + (select count(*) from derived.waiver_fault) as violations,
     0::bigint as stale,
     0::bigint as pending,
     null::timestamptz as oldest_pending_at,
     null::bigint as pending_limit_seconds,
     (select max(c.recorded_at) from ledger.cut c) as basis_as_of,
     exists (select from ledger.posting p where p.to_account = 3) as required,
-    'Each posting to unsent up to a segment''s last cut is covered by exactly one intent, each later one up to the last cut that was looked through waits for its own, and each intent''s stored quantity, count, posting, body and hash are those of its lane and of the postings it covers.' as meaning
+    'Each posting to unsent up to a segment''s last cut is covered by exactly one intent, each later one up to the last cut that was looked through waits for its own, and each intent''s stored quantity, count, posting, body and hash are those of its lane and of the postings it covers. Of who is never billed nothing is in an intent, and what was waived is exactly what had waited.' as meaning
 from covered c;

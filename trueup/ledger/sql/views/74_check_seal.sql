@@ -35,5 +35,5 @@ select
     null::bigint as pending_limit_seconds,
     sealed.newest_at as basis_as_of,
     exists (select from ledger.event) as required,
-    'Each captured batch''s hash is that of the rows that stand there now and of the batch before it, each refused record is the one that was hashed, and each mapping, plan, lane, arming, period, conflict and refusal is as it was sealed, so that nothing was changed, put in or taken out later.' as meaning
+    'Each captured batch''s hash is that of the rows that stand there now and of the batch before it, each refused record is the one that was hashed, and each mapping, never-billed customer, plan, lane, arming, period, conflict and refusal is as it was sealed, so that nothing was changed, put in or taken out later.' as meaning
 from sealed, torn, exchanged;

@@ -82,6 +82,17 @@ with shadowed as (
     select c.batch_id, c.subject_id, c.segment_start, c.segment_end, 2, 3, c.quantity, c.events, c.oldest, c.newest, c.intent_id
     from cut c
     union all
+    select p.waiver_id, p.subject_id, p.segment_start, p.segment_end, 2, 10, sum(p.quantity), sum(p.events), min(p.oldest_event_time),
+        max(p.newest_event_time), null
+    from (
+        select w.batch_id as waiver_id, q.*
+        from ledger.waived_segment w
+        join ledger.posting q
+            on q.subject_id = w.subject_id and q.segment_start = w.segment_start and q.to_account = 2
+            and q.batch_id > w.after_batch and q.batch_id <= w.through_batch
+    ) p
+    group by p.waiver_id, p.subject_id, p.segment_start, p.segment_end
+    union all
     select
         o.batch_id, c.subject_id, c.segment_start, c.segment_end, 3,
         case

@@ -24,6 +24,7 @@ class State:
     newest_batch: int
     discovered_through: int
     judged: bool  # every uncovered segment was judged under the mappings, plans and pauses of now
+    to_waive: bool  # something waits that will never be billed
     next_due_ms: int | None
     now_ms: int
 
@@ -139,6 +140,24 @@ def _split(connection: psycopg.Connection, found: list[tuple[Any, ...]], writer:
         if sums is None or sums[0] != sums[2] or sums[1] != sums[3]:
             raise Broken(f"dividing postings did not keep their sums: {sums}")
     return len({(item[0], item[1]) for item in found})
+
+
+def waive(connection: psycopg.Connection, writer: str, most: int) -> int:
+    """Move what is never billed from unsent to waived, up to the last cut that was looked through; says how many segments.
+
+    Nothing is sent of it and no lane is asked, so it needs no intent; a row of its own says which postings were moved.
+    """
+    with connection.transaction():
+        connection.execute(_sql("read_committed"))
+        barrier.share(connection)
+        progress = connection.execute(_sql("lock_progress")).fetchone()
+        if progress is None:
+            return 0
+        batch_id = barrier.next_batch(connection)
+        connection.execute(_sql("insert_batch"), {"batch_id": batch_id, "kind": "waiver", "writer": writer})
+        given = {"batch_id": batch_id, "through": progress[0], "cut_id": progress[1], "most": most}
+        row = connection.execute(_sql("waive"), given).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def coverages(connection: psycopg.Connection, most: int, due_by_ms: int | None = None) -> list[Coverage]:
