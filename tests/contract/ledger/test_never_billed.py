@@ -87,6 +87,7 @@ def test_usage_before_between_and_after_is_waived(ledger: TrueLedger) -> None:
     assert ledger.rows("select state, sum(quantity) from finance.unbilled_usage where customer_id = 'tester' group by 1") == [
         ("unmapped", 3)
     ]
+    assert cuts.state(ledger.writer).judged
     assert customers.never_bill(ledger.writer, "tester", **WHO)
     # Said, and not moved yet: it waits for no mapping any more, and no date of it is shown to anybody.
     assert ledger.rows("select state, sum(quantity) from finance.unbilled_usage where customer_id = 'tester' group by 1") == [("unsent", 3)]
