@@ -6,6 +6,7 @@ out of id, source, time and customer is taken from the envelope's id, source, ti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -16,6 +17,9 @@ from trueup.contracts.problems import Fault, step
 SPECVERSION = "1.0"
 HEADER_PREFIX = "ce-"
 _IDENTITY = ("id", "source")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ESCAPED = re.compile(r"\\(.)")
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FILLS = {"id": "id", "source": "source", "time": "time", "customer": "subject"}
 
 
@@ -38,13 +42,40 @@ def open_structured(envelope: object, pointer: str) -> Entry | tuple[Fault, ...]
 
 def open_binary(headers: Mapping[str, str], data: object) -> Entry | tuple[Fault, ...]:
     """The event of a request whose headers are the envelope."""
-    envelope = {name[len(HEADER_PREFIX) :]: unquote(value) for name, value in headers.items() if name.startswith(HEADER_PREFIX)}
+    envelope, faults = {}, []
+    for name, value in headers.items():
+        if name.startswith(HEADER_PREFIX):
+            try:
+                envelope[name[len(HEADER_PREFIX) :]] = _header_value(value)
+            except ValueError as error:
+                faults.append(Fault("", BAD_FIELD, f"header {name}: {error}"))
+    if faults:
+        return tuple(faults)
     faults = [Fault("", BAD_FIELD, f"header ce-{name}: {why}") for name, why in _envelope_faults(envelope)]
     if not isinstance(data, dict):
         faults.append(Fault("", BAD_FIELD, "the body is the event: a JSON object"))
     if faults or not isinstance(data, dict):
         return tuple(faults)
     return _merged(envelope, data, "", {})
+
+
+def _header_value(value: str) -> str:
+    """An attribute as its header spells it: unquoted first, then percent-decoded once (CloudEvents HTTP binding 1.0.2, 3.1.3.2).
+
+    Raises ValueError for what decodes to nothing certain: guessing would make one event of two, or two of one.
+    """
+    if not value.isascii():
+        raise ValueError("characters outside ASCII are written percent-encoded, as UTF-8")
+    if value.startswith('"'):
+        if not _QUOTED.fullmatch(value):
+            raise ValueError("a value in double quotes ends with one, and has a backslash before those inside")
+        value = _ESCAPED.sub(r"\1", value[1:-1])
+    if _STRAY_PERCENT.search(value):
+        raise ValueError("a percent sign is followed by two hexadecimal digits; itself it is written %25")
+    try:
+        return unquote(value, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("the percent-encoded bytes are not UTF-8") from None
 
 
 def _envelope_faults(envelope: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -224,3 +224,36 @@ def test_binary_mode_decodes_its_headers() -> None:
     event = Decoder().decode(ready.value)
     assert isinstance(event, UsageEvent)
     assert (event.id, event.source, event.customer) == ("req 1", "/inference", "café")
+
+
+HEADERS: tuple[tuple[str, str, str | None], ...] = (
+    ("quoted", '"req 1"', "req 1"),
+    ("quoted, with a quote inside", r'"req \"1\""', 'req "1"'),
+    ("unquoted before it is decoded", '"req%201"', "req 1"),
+    ("decoded once", "req%2520", "req%20"),
+    ("an encoded quote is part of it", "%22req%22", '"req"'),
+    ("a quote inside", 'req"1"', 'req"1"'),
+    ("bytes that are not UTF-8", "a%FF", None),
+    ("half a character", "a%C3", None),
+    ("a stray percent sign", "b%ZZ", None),
+    ("a percent sign at the end", "b%", None),
+    ("not ASCII", "caf\u00e9", None),
+    ("a quote that does not end", '"req', None),
+    ("an escape that does not end", '"req\\"', None),
+)
+
+
+@pytest.mark.parametrize(("spelt", "wanted"), [pytest.param(spelt, wanted, id=name) for name, spelt, wanted in HEADERS])
+def test_a_header_is_one_value_or_refused(spelt: str, wanted: str | None) -> None:
+    """Two ids must not become one, nor one two: what cannot be decoded for certain is not guessed (HTTP binding, 3.1.3.2)."""
+    headers = {"ce-specversion": "1.0", "ce-type": "usage", "ce-id": spelt, "ce-source": "inference"}
+    body = json.dumps(an_event(id=..., source=...)).encode()
+    if wanted is None:
+        with pytest.raises(Refused) as refusal:
+            read_request(JSON, headers, body, IN_FORCE)
+        assert "header ce-id: " in refusal.value.problem.faults[0].detail
+    else:
+        (ready,) = read_request(JSON, headers, body, IN_FORCE)
+        event = Decoder().decode(ready.value)
+        assert isinstance(event, UsageEvent)
+        assert event.id == wanted
