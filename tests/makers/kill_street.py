@@ -280,10 +280,14 @@ def hurt(street: Street, watch: Watch, name: str, *, calling: bool = False, seco
     deadline = time.monotonic() + seconds
     last: object = None
     while time.monotonic() < deadline:
-        if freeze:
-            street.kill(name, signal.SIGSTOP)
         try:
+            if freeze:
+                street.kill(name, signal.SIGSTOP)
             last = watch.pressure()
+        except ProcessLookupError as fault:  # it died of the kill before, as a client of a broker may, and is being started again
+            last = fault
+            time.sleep(0.5)
+            continue
         except (
             KafkaException,
             psycopg.OperationalError,
