@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -228,15 +228,34 @@ def grace(name: str, meter: Meter, catalogue: Catalogue) -> Finding:
 
 
 def grace_at_stripe(target: Target, declared_seconds: int) -> Finding:
-    """What Stripe really leaves, told by its newest draft: the setting itself cannot be read."""
-    what = "finalization grace at Stripe"
-    drafts = client_for(target).v1.invoices.list({"status": "draft", "limit": 100}).data
-    left = [draft.automatically_finalizes_at - draft.created for draft in drafts if draft.automatically_finalizes_at is not None]
-    if not left:
-        return Finding(what, State.OK, f"no draft invoice shows it now; the catalogue says {minutes(declared_seconds)}")
-    says = f"{minutes(min(left))} at the shortest of {len(left)} draft invoices; the catalogue says {minutes(declared_seconds)}"
-    if min(left) < declared_seconds:
-        return Finding(what, State.WRONG, says, "set the same in Stripe (billing settings, invoices) and in the catalogue's policy")
+    """What Stripe really leaves, told by its newest invoices: the setting itself cannot be read."""
+    invoices = client_for(target).v1.invoices
+    drafts = [
+        draft.automatically_finalizes_at - draft.created
+        for draft in invoices.list({"status": "draft", "limit": 100}).data
+        if draft.automatically_finalizes_at is not None
+    ]
+    finalized = [
+        invoice.status_transitions.finalized_at - invoice.created
+        for invoice in invoices.list({"limit": 100}).data
+        # Others are final at once, whatever the setting is.
+        if invoice.billing_reason == "subscription_cycle" and invoice.status_transitions.finalized_at is not None
+    ]
+    return grace_seen(drafts, finalized, declared_seconds)
+
+
+def grace_seen(drafts: Sequence[int], finalized: Sequence[int], declared_seconds: int) -> Finding:
+    """Seconds that drafts have from their creation, and that finalized invoices had, beside what the catalogue says."""
+    what, declared = "finalization grace at Stripe", f"the catalogue says {minutes(declared_seconds)}"
+    mend = "set the same in Stripe (billing settings, invoices) and in the catalogue's policy"
+    if drafts:
+        says = f"{minutes(min(drafts))} at the shortest of {len(drafts)} draft invoices; {declared}"
+        return Finding(what, State.WRONG, says, mend) if min(drafts) < declared_seconds else Finding(what, State.OK, says)
+    if not finalized:
+        return Finding(what, State.OK, f"no invoice shows it yet; {declared}")
+    says = f"no draft shows it now; the last {len(finalized)} invoices had {minutes(min(finalized))} at the shortest; {declared}"
+    if min(finalized) < declared_seconds:
+        return Finding(what, State.ADVICE, says, f"unless somebody finalized one by hand: {mend}")
     return Finding(what, State.OK, says)
 
 
