@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from trueup.cli.consent import ask, require_reason, who
+from trueup.cli.faults import UsageFault
 from trueup.cli.options import AsJson, Reason, Yes
 from trueup.cli.output import emit_record, emit_rows, say
 from trueup.cli.target import find_target, ledger
@@ -32,6 +33,9 @@ def create(holder: Holder, reason: Reason, scope: Scopes = None, source: Sources
     """Make a key and show it, the only time anyone sees it. To rotate: create, hand out, revoke the old one."""
     said = require_reason(reason)
     scopes, sources = scope or ["events:write"], source or []
+    unknown = sorted(set(scopes) - set(api_keys.SCOPES))
+    if unknown:
+        raise UsageFault(f"--scope is one of {', '.join(api_keys.SCOPES)}, not {', '.join(unknown)}")
     with ledger(find_target()) as connection:
         text = api_keys.create(connection, holder, scopes=scopes, sources=sources, reason=said, created_by=who())
     say("Keep it now: the ledger holds its hash only.")
