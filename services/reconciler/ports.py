@@ -100,7 +100,7 @@ class PeriodReads(Protocol):
         """A customer's subscriptions, cancelled ones too; none when Stripe does not know the customer."""
 
     def invoices(self, stripe_customer: str, since_ms: int) -> Sequence[PeriodInvoice]:
-        """Which invoice bills which item's period, of a customer's invoices made since an instant."""
+        """A customer's invoices made since an instant, each with what its lines bill."""
 
     def total(self, meter_id: str, stripe_customer: str, from_ms: int, to_ms: int) -> float:
         """The summary of one range of whole minutes."""

@@ -65,7 +65,7 @@ def keeper(world: DispatchWorld, broker: StreetSettings | None = None) -> Iterat
         session.close()
 
 
-def subscribe(world: DispatchWorld, *, since_ms: int, customer: str = "acme", meter: str = "tokens") -> str:
+def subscribe(world: DispatchWorld, *, since_ms: int, customer: str = "acme", meter: str = "tokens", mode: str = "flexible") -> str:
     """A customer on a metered price since an instant, anchored there; gives the subscription's id."""
     name = world.event_name(meter)
     recurring = {"interval": "month", "usage_type": "metered", "meter": f"mtr_{name}"}
@@ -73,7 +73,7 @@ def subscribe(world: DispatchWorld, *, since_ms: int, customer: str = "acme", me
     world.emulator.tell("prices", price)
     identifier = f"sub_{customer}{world.suffix}"
     wish = {"id": identifier, "customer": world.stripe_customer(customer), "items": [{"price": f"price_{name}"}]}
-    world.emulator.tell("subscriptions", wish | {"backdate_start_date": since_ms // 1_000})
+    world.emulator.tell("subscriptions", wish | {"backdate_start_date": since_ms // 1_000, "billing_mode": {"type": mode}})
     return identifier
 
 

@@ -11,7 +11,7 @@ import stamina
 import stripe
 
 from services.reconciler.adapters.stripe_reader import ATTEMPTS, PAGE, RETRY_SECONDS
-from services.reconciler.core.closing import Invoice, PeriodInvoice
+from services.reconciler.core.closing import BilledSpan, Invoice, PeriodInvoice
 from services.reconciler.core.timeline import Item, Subscription
 from trueup.contracts.errors import Transient
 from trueup.ledger.store.periods import ErrorReport
@@ -42,15 +42,12 @@ class PeriodReader:
         return [_subscription(body) for body in found]
 
     def invoices(self, stripe_customer: str, since_ms: int) -> Sequence[PeriodInvoice]:
-        """Which invoice bills which item's period, of a customer's invoices made since an instant."""
+        """A customer's invoices made since an instant, each with what its lines bill."""
         query: Any = {"customer": stripe_customer, "limit": PAGE, "created": {"gte": since_ms // BASE_UNIT}}
 
         def read() -> list[PeriodInvoice]:
-            found = []
-            for invoice in self._client.v1.invoices.list(query).auto_paging_iter():
-                read = _invoice(invoice.to_dict())
-                found += [PeriodInvoice(item, start_ms, read) for item, start_ms in _spans(invoice.lines.auto_paging_iter())]
-            return found
+            found = self._client.v1.invoices.list(query).auto_paging_iter()
+            return [_period_invoice(invoice.to_dict(), invoice.lines.auto_paging_iter()) for invoice in found]
 
         return self._read("invoices", lambda: _none_if_missing(read))
 
@@ -152,6 +149,11 @@ def _item(body: Mapping[str, Any]) -> Item:
     )
 
 
+def _period_invoice(body: Mapping[str, Any], lines: Any) -> PeriodInvoice:
+    details = (body.get("parent") or {}).get("subscription_details") or {}
+    return PeriodInvoice(_invoice(body), details.get("subscription"), int(body["created"]) * BASE_UNIT, _spans(lines))
+
+
 def _invoice(body: Mapping[str, Any]) -> Invoice:
     return Invoice(
         invoice_id=str(body["id"]),
@@ -161,15 +163,15 @@ def _invoice(body: Mapping[str, Any]) -> Invoice:
     )
 
 
-def _spans(lines: Any) -> set[tuple[str, int]]:
-    """The (item, period start) that an invoice's lines bill."""
-    found = set()
+def _spans(lines: Any) -> tuple[BilledSpan, ...]:
+    """What an invoice's lines bill, of items."""
+    found = []
     for line in lines:
         body = line.to_dict()
         item = ((body.get("parent") or {}).get("subscription_item_details") or {}).get("subscription_item")
         if item:
-            found.add((str(item), int(body["period"]["start"]) * BASE_UNIT))
-    return found
+            found.append(BilledSpan(str(item), int(body["period"]["start"]) * BASE_UNIT, int(body["period"]["end"]) * BASE_UNIT))
+    return tuple(found)
 
 
 def _milliseconds(seconds: int | None) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from services.reconciler.app.capturing import Capturing
 from services.reconciler.app.flushing import PERIOD_ENDED
-from services.reconciler.core.closing import Change, Invoice, Period, judge, next_look_ms
+from services.reconciler.core.closing import Change, Invoice, Period, PeriodInvoice, invoice_of, judge, next_look_ms
 from services.reconciler.core.timeline import facts_of
 from services.reconciler.metrics import READS
 from services.reconciler.ports import PeriodReads
@@ -83,14 +83,14 @@ class Periods:
         return failures
 
     def _look(self, stripe_customer: str, customer: str | None, now_ms: int) -> int:
-        self._learn(stripe_customer, customer, now_ms)
+        ended_ms = self._learn(stripe_customer, customer, now_ms)
         found = self._due(stripe_customer)
         if self._await(stripe_customer, found, now_ms) and stripe_customer in self.capture(now_ms):
             found = self._due(stripe_customer)
             self._await(stripe_customer, found, now_ms)
         ended = [period for period in found if period.end_ms <= now_ms]
-        invoices = self._invoices(stripe_customer, ended) if ended else {}
-        nexts = [self._close(period, invoices.get((period.subscription_item_id, period.start_ms)), now_ms) for period in found]
+        invoices = self._stripe.invoices(stripe_customer, min(period.end_ms for period in ended) - DAY_MS) if ended else ()
+        nexts = [self._close(period, _billed_by(period, invoices, now_ms), now_ms, _over(period, ended_ms)) for period in found]
         # A period that ended and whose successor is not known yet: Stripe was asked a moment too soon.
         known_end_ms = max([period.end_ms for period in found], default=None)
         if known_end_ms is not None and known_end_ms <= now_ms < known_end_ms + 10 * AGAIN_MS:
@@ -112,8 +112,8 @@ class Periods:
             self._awaits.pop(stripe_customer, None)
         return bool(waiting)
 
-    def _learn(self, stripe_customer: str, customer: str | None, now_ms: int) -> None:
-        """Periods and plans of all subscriptions become facts."""
+    def _learn(self, stripe_customer: str, customer: str | None, now_ms: int) -> Mapping[str, int]:
+        """Periods and plans of all subscriptions become facts; says when each of those that ended did."""
         subscriptions = self._stripe.subscriptions(stripe_customer)
         names = self._names([item.meter_id for one in subscriptions for item in one.items])
         catalogue = self._newest_catalogue()
@@ -128,6 +128,7 @@ class Periods:
                         plans.record(connection, PlanFact(customer, plan, subscription.start_ms, subscription.subscription_id))
 
         self._session.run(keep)
+        return {one.subscription_id: one.ended_ms for one in subscriptions if one.ended_ms is not None}
 
     def _names(self, meter_ids: Collection[str]) -> Mapping[str, str]:
         """Event names by meter id; asked anew when a meter is not known: they are made all the time, and never renamed."""
@@ -143,19 +144,12 @@ class Periods:
             self._catalogue = (text, parse(text))
         return self._catalogue[1]
 
-    def _invoices(self, stripe_customer: str, ended: Sequence[DuePeriod]) -> dict[tuple[str, int], Invoice]:
-        since_ms = min(period.end_ms for period in ended) - DAY_MS
-        found: dict[tuple[str, int], Invoice] = {}
-        for one in self._stripe.invoices(stripe_customer, since_ms):
-            found[one.subscription_item_id, one.start_ms] = one.invoice
-        return found
-
-    def _close(self, period: DuePeriod, invoice: Invoice | None, now_ms: int) -> int | None:
+    def _close(self, period: DuePeriod, invoice: Invoice | None, now_ms: int, subscription_over: bool) -> int | None:
         """Flush at its end, compare with Stripe's summary, and record where the period stands; gives the next date."""
         if period.end_ms <= now_ms and period.status == "open":
             self._session.run(lambda connection: flush.request(connection, period.customer, PERIOD_ENDED))
         period = self._compared(period, now_ms)
-        known = _known(period)
+        known = _known(period, subscription_over)
         change = judge(known, invoice, now_ms)
         if _differs(period, change):
             event = PeriodEvent(
@@ -202,7 +196,17 @@ class Periods:
             self._registry.increase(READS, what="periods", outcome=outcome)
 
 
-def _known(period: DuePeriod) -> Period:
+def _billed_by(period: DuePeriod, invoices: Sequence[PeriodInvoice], now_ms: int) -> Invoice | None:
+    if period.end_ms > now_ms:
+        return None
+    return invoice_of(invoices, period.subscription_item_id, period.subscription_id, period.start_ms, period.end_ms)
+
+
+def _over(period: DuePeriod, ended_ms: Mapping[str, int]) -> bool:
+    return ended_ms.get(period.subscription_id, period.end_ms + 1) <= period.end_ms
+
+
+def _known(period: DuePeriod, subscription_over: bool) -> Period:
     return Period(
         start_ms=period.start_ms,
         end_ms=period.end_ms,
@@ -215,6 +219,9 @@ def _known(period: DuePeriod) -> Period:
         why_not=period.why_not,
         nothing_billed=not period.acknowledged,
         captured_by_ms=period.captured_by_ms,
+        unsent=period.unsent_segments > 0,
+        foretold_ms=period.foretold_ms,
+        subscription_over=subscription_over,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from confluent_kafka import Producer
 
@@ -13,6 +15,7 @@ from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_
 from tests.makers.period_world import DAY_MS, go_to, keeper, period_end_ms, settle, standing, subscribe
 from tests.system.emulator.running import API_KEY
 from trueup.contracts.topics import TopicNames
+from trueup.ledger.store import periods
 from trueup.ledger.store.instants import milliseconds
 from trueup.runtime.kafka import producer_options
 from trueup.runtime.settings import StreetSettings
@@ -98,6 +101,56 @@ def test_usage_that_misses_its_deadline_is_a_case(world: DispatchWorld, grace_ho
     assert world.account("in_review") == 7
     assert world.classes()[-1] == "expired"
     assert world.rows("select violations, pending from finance.proof where check_name = 'nothing_past_deadline'") == [(0, 0)]
+
+
+def test_a_period_whose_price_was_swapped_is_settled_with_its_invoice(world: DispatchWorld) -> None:
+    """Classic: the invoice's only line begins at the swap. What Stripe had received before is on none."""
+    subscription = subscribe(world, since_ms=world.now_ms - HOUR_MS, mode="classic")
+    end_ms = period_end_ms(world, subscription)
+    client: Any = world.emulator.client()
+    with keeper(world) as room:
+        world.use("acme", "tokens", 5)
+        world.pass_segment()
+        settle(world, room)
+        world.advance(DAY_MS)
+        name = world.event_name("tokens")
+        recurring = {"interval": "month", "usage_type": "metered", "meter": f"mtr_{name}"}
+        price = {"id": f"dear_{name}", "currency": "usd", "product_data": {"name": "dear"}, "recurring": recurring, "unit_amount": 3}
+        world.emulator.tell("prices", price)
+        item = client.v1.subscriptions.retrieve(subscription)["items"]["data"][0]["id"]
+        client.v1.subscriptions.update(subscription, {"items": [{"id": item, "price": price["id"]}]})
+        world.use("acme", "tokens", 7)
+        world.pass_segment()
+        settle(world, room)
+        go_to(world, end_ms)
+        settle(world, room)
+        go_to(world, end_ms + WINDOW_MS)
+        settle(world, room)
+        go_to(world, end_ms + GRACE_MS + MINUTE_MS)
+        settle(world, room)
+        ended, current = periods.status(world.ledger, "acme")
+        assert (ended.status, ended.provable, current.status) == ("settled", True, "open")
+
+
+@pytest.mark.parametrize("invoice_now", [True, False])
+def test_a_subscription_that_is_cancelled_comes_to_an_end(world: DispatchWorld, invoice_now: bool) -> None:
+    """Its invoice may be made and paid at once: what was sent is proved after it. Without one it ends when none can come any more."""
+    subscription = subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    with keeper(world) as room:
+        settle(world, room)
+        world.use("acme", "tokens", 5)
+        world.pass_segment()
+        settle(world, room)
+        # Just before a sweep, so that the first look after it finds everything at once.
+        go_to(world, (world.now_ms // DAY_MS + 1) * DAY_MS)
+        world.emulator.client().v1.subscriptions.cancel(subscription, {"invoice_now": invoice_now})
+        cancelled_ms = world.now_ms
+        go_to(world, cancelled_ms)
+        for at_ms in (0, MINUTE_MS, 24 * HOUR_MS, 25 * HOUR_MS):
+            go_to(world, cancelled_ms + at_ms)
+            settle(world, room)
+        (period,) = periods.status(world.ledger, "acme")
+        assert (period.status, period.provable, period.invoice_id is not None) == ("settled", True, invoice_now)
 
 
 def test_a_period_begins_at_the_second_at_which_its_subscription_does(world: DispatchWorld) -> None:

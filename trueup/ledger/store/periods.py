@@ -67,6 +67,7 @@ class DuePeriod:
     why_not: str | None
     captured_by_ms: int  # when the last usage on time for it has arrived
     captured: bool  # all that arrived until then is in the ledger
+    foretold_ms: int  # when its invoice becomes final, as the newest date said that was told in time
 
     @property
     def equal(self) -> bool:

@@ -7,13 +7,30 @@ from dataclasses import replace
 
 import pytest
 
-from services.reconciler.core.closing import BETWEEN_READS_MS, MINUTE_MS, Invoice, Period, judge, next_look_ms
+from services.reconciler.core.closing import (
+    BETWEEN_READS_MS,
+    MINUTE_MS,
+    BilledSpan,
+    Invoice,
+    Period,
+    PeriodInvoice,
+    invoice_of,
+    judge,
+    next_look_ms,
+)
 
 HOUR_MS = 60 * MINUTE_MS
 END_MS = 1_000 * HOUR_MS
 GRACE_MS = 24 * HOUR_MS
 MARGIN_MS = 10 * MINUTE_MS
-OPEN = Period(0, END_MS, "open", None, END_MS + GRACE_MS, "grace", MARGIN_MS, provable=False, why_not="7 unsent", nothing_billed=False)
+OPEN = Period(
+    *(0, END_MS, "open", None, END_MS + GRACE_MS, "grace", MARGIN_MS),
+    provable=False,
+    why_not="7 unsent",
+    nothing_billed=False,
+    unsent=True,
+    foretold_ms=END_MS + GRACE_MS,
+)
 DRAFT = Invoice("in_1", "draft", END_MS + HOUR_MS, None)
 PAID = Invoice("in_1", "paid", None, END_MS + HOUR_MS)
 PROVABLE = replace(OPEN, status="closing", provable=True, why_not=None)
@@ -41,6 +58,56 @@ def test_without_a_draft_the_grace_says_when():
 def test_an_invoice_that_was_final_sooner_than_foretold_was_the_deadline():
     change = judge(OPEN, replace(PAID, status="open"), END_MS + 2 * HOUR_MS)
     assert (change.finalizes_ms, change.basis, change.status) == (END_MS + HOUR_MS, "draft", "not_provable")
+
+
+def test_what_was_sent_is_proved_after_an_invoice_that_came_without_notice():
+    """A cancellation with `invoice_now`: made, final and paid at the end itself, when nothing could be captured or compared yet."""
+    now = replace(PAID, finalized_ms=END_MS)
+    sent = replace(OPEN, unsent=False, why_not="captured only up to 09:00", captured_by_ms=END_MS + 46 * MINUTE_MS)
+    change = judge(sent, now, END_MS)
+    assert (change.status, change.finalizes_ms, change.invoice_id) == ("closing", END_MS, "in_1")
+    assert next_look_ms(sent, change, END_MS) == END_MS + MINUTE_MS
+    later = replace(sent, status="closing", finalizes_ms=END_MS, basis="draft", captured_by_ms=END_MS)
+    assert next_look_ms(later, judge(later, now, END_MS + MINUTE_MS), END_MS + MINUTE_MS) == END_MS + MINUTE_MS + BETWEEN_READS_MS
+    assert judge(replace(later, provable=True, why_not=None), now, END_MS + MINUTE_MS).status == "settled"
+    foretold_ms = END_MS + GRACE_MS - MARGIN_MS
+    assert judge(later, now, foretold_ms - 1).status == "closing"
+    assert (judge(later, now, foretold_ms).status, judge(later, now, foretold_ms).why) == ("not_provable", "captured only up to 09:00")
+
+
+def _made(invoice_id: str, created_ms: int, *spans: tuple[str, int, int], subscription: str = "sub_1") -> PeriodInvoice:
+    billed = tuple([BilledSpan(*span) for span in spans])
+    return PeriodInvoice(Invoice(invoice_id, "paid", None, created_ms), subscription, created_ms, billed)
+
+
+SWAP_MS = END_MS - 100 * HOUR_MS
+
+
+@pytest.mark.parametrize(
+    ("invoices", "found"),
+    [
+        ([_made("in_1", END_MS, ("si_1", 0, END_MS))], "in_1"),
+        # A price that was swapped without a line for what came before: the line begins at the swap.
+        ([_made("in_1", END_MS, ("si_1", SWAP_MS, END_MS))], "in_1"),
+        # What came before the swap was billed at once: that invoice is not the period's.
+        ([_made("in_0", SWAP_MS, ("si_1", 0, SWAP_MS)), _made("in_1", END_MS, ("si_1", SWAP_MS, END_MS))], "in_1"),
+        ([_made("in_0", SWAP_MS, ("si_1", 0, SWAP_MS))], None),
+        # An item that was taken out has no line on the invoice that its subscription's period brings.
+        ([_made("in_1", END_MS, ("si_2", SWAP_MS, END_MS))], "in_1"),
+        ([_made("in_1", END_MS, ("si_2", SWAP_MS, END_MS), subscription="sub_2")], None),
+        ([_made("in_2", END_MS + 720 * HOUR_MS, ("si_1", END_MS, END_MS + 720 * HOUR_MS))], None),
+    ],
+)
+def test_the_invoice_of_a_period_is_the_one_that_bills_it_to_its_end(invoices: list[PeriodInvoice], found: str | None):
+    invoice = invoice_of(invoices, "si_1", "sub_1", 0, END_MS)
+    assert (None if invoice is None else invoice.invoice_id) == found
+
+
+def test_a_subscription_that_ended_without_an_invoice_is_settled_when_none_can_come():
+    over = replace(PROVABLE, subscription_over=True)
+    assert judge(over, None, END_MS + GRACE_MS - 1).status == "closing"
+    assert judge(over, None, END_MS + GRACE_MS).status == "settled"
+    assert judge(PROVABLE, None, END_MS + GRACE_MS).status == "closing", "of a living one the invoice is late"
 
 
 def test_provable_and_paid_is_settled():

@@ -80,7 +80,7 @@ select
     p.checked_acknowledged, p.quantity_stripe, ledger.milliseconds(p.read_at) as read_ms,
     p.previous_quantity_stripe, ledger.milliseconds(p.previous_read_at) as previous_read_ms,
     p.provable, p.why_not, ledger.milliseconds(p.captured_by) as captured_by_ms,
-    coalesce(p.captured_through >= p.captured_by, false) as captured
+    coalesce(p.captured_through >= p.captured_by, false) as captured, ledger.milliseconds(p.foretold_at) as foretold_ms
 from derived.period_judged p
 where p.stripe_customer = any(%(stripe_customers)s)
     and (p.status not in ('settled', 'not_provable') or p.status = 'not_provable' and p.invoice_id is null)
@@ -146,4 +146,8 @@ select 'unsent' as state, ledger.milliseconds(min(u.deadline)) from ops.uncovere
 union all
 select 'in_flight', ledger.milliseconds(min(o.deadline)) from ops.open_intent o where o.deadline is not null
 union all
-select p.status, ledger.milliseconds(min(p.finalizes_at)) from derived.period p where p.status in ('closing', 'not_provable') group by p.status;
+-- A date that came without notice, and one that is over for a period that is not provable, are nobody's to keep any more.
+select p.status, ledger.milliseconds(min(p.finalizes_at))
+from derived.period p
+where p.status = 'closing' and p.finalizes_at >= p.foretold_at or p.status = 'not_provable' and p.finalizes_at > ops.now()
+group by p.status;

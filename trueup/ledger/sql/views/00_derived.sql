@@ -252,11 +252,21 @@ select
     p.period_id, p.subscription_item_id, p.subscription_id, p.stripe_customer, p.price_id, p.stripe_event_name, p.plan, p.currency,
     p.period_start, p.period_end,
     coalesce(e.status, 'open') as status, i.invoice_id, coalesce(e.why, '') as why, e.recorded_at as changed_at,
-    coalesce(d.deadline, p.period_end + coalesce((
-        select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
-    ), 86400) * interval '1 s') as finalizes_at,
+    coalesce(d.deadline, p.period_end + g.grace) as finalizes_at,
+    -- The newest date that was told before it came: an invoice may be made and finalized at once, by a cancellation.
+    coalesce((
+        select x.deadline from ledger.period_event x
+        where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start and x.recorded_at < x.deadline
+        order by x.period_event_id desc
+        limit 1
+    ), p.period_end + g.grace) as foretold_at,
     coalesce(d.deadline_basis, 'grace') as deadline_basis
 from ledger.billing_period p
+cross join (
+    select coalesce((
+        select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
+    ), 86400) * interval '1 s' as grace
+) g
 left join lateral (
     select x.status, x.why, x.recorded_at from ledger.period_event x
     where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start

@@ -100,6 +100,8 @@ from (
             when u.captured_through < u.captured_by
                 then format('captured only up to %s', to_char(u.captured_through at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
             when u.lane_id is null then null
+            -- It was settled before anything was ever sent under that name; a lane that came since changes nothing of it.
+            when u.status = 'settled' and u.read_at is null and u.acknowledged = 0 then null
             when u.read_at is null or u.checked_acknowledged is distinct from u.acknowledged then 'not yet compared with Stripe''s summary'
             when u.quantity_stripe < u.acknowledged
                 then format('Stripe''s summary is short by %s', ops.in_unit(u.acknowledged - u.quantity_stripe, u.scale))
@@ -139,10 +141,10 @@ comment on column finance.period_status.subscription_item_id is 'Stripe''s subsc
 comment on column finance.period_status.meter is 'Meter of the catalogue; null where the item''s meter is none of ours.';
 comment on column finance.period_status.period_start is 'Start of the period, inclusive.';
 comment on column finance.period_status.period_end is 'End of the period, exclusive: an event exactly on it belongs to the next one.';
-comment on column finance.period_status.status is 'open; closing (ended, not yet invoiced); invoiced; settled (invoiced, paid and provable); not_provable (its deadline came first).';
+comment on column finance.period_status.status is 'open; closing (ended, not yet invoiced); invoiced; settled (provable, and paid or nothing is left to invoice); not_provable (its deadline came first). Where it ended it stays.';
 comment on column finance.period_status.open_quantity is 'What of the period is unsent, in flight or rejected, in the meter''s unit.';
 comment on column finance.period_status.deadline is 'Until when its usage is sent: the finalization less the meter''s close margin.';
-comment on column finance.period_status.provable is 'True if the period has ended, the billing window of its meter too, all that arrived until then is captured, nothing of it is open, and Stripe''s summary shows exactly what it acknowledged.';
+comment on column finance.period_status.provable is 'As of now: true if the period has ended, the billing window of its meter too, all that arrived until then is captured, nothing of it is open, and Stripe''s summary shows exactly what it acknowledged.';
 comment on column finance.period_status.why_not is 'Why it is not provable; null when it is.';
 comment on column finance.period_status.plan is 'Plan of the subscription; null where none fits.';
 comment on column finance.period_status.unit is 'The meter''s unit.';
