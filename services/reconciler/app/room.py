@@ -216,7 +216,7 @@ class Reconciler:
         for state, currency, amount in self._session.run(invoices.at_risk):
             registry.set(AT_RISK, amount, state=state, currency=currency)
         registry.clear(REVIEW_OPEN)
-        for kind in ("late", "conflict"):
+        for kind in ("late", "past_deadline", "no_subscription", "conflict"):
             registry.set(REVIEW_OPEN, 0, kind=kind)
         for kind, cases in self._session.run(reconciliation.open_reviews).items():
             registry.set(REVIEW_OPEN, cases, kind=kind)

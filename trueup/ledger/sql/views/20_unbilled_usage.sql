@@ -16,6 +16,44 @@ select
 from derived.period p
 full join ops.marginal_price m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
 
+-- What of that costs nothing to ask: where it lies and its price, without what became of it.
+create view derived.priced_period as
+select
+    coalesce(p.stripe_customer, m.stripe_customer) as stripe_customer,
+    coalesce(p.stripe_event_name, m.stripe_event_name) as stripe_event_name,
+    coalesce(p.subscription_item_id, m.subscription_item_id) as subscription_item_id,
+    coalesce(p.period_start, m.period_start) as period_start,
+    coalesce(p.period_end, m.period_end) as period_end,
+    coalesce(m.currency, p.currency) as currency,
+    m.unit_amount_decimal
+from (
+    select f.*
+    from ledger.billing_period f
+    where f.period_end > f.period_start and not exists (
+        select from ledger.billing_period n
+        where n.subscription_item_id = f.subscription_item_id and n.period_start = f.period_start and n.period_id > f.period_id
+    )
+) p
+full join ops.marginal_price m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
+
+-- The same with whose it is with us and which meter it counts; a meter that is counted per plan has several of Stripe's.
+create view derived.customer_item_period as
+select c.customer, n.meter, p.*
+from derived.priced_period p
+join derived.stripe_customer c on c.stripe_customer = p.stripe_customer
+join ledger.meter_event_name n
+    on n.stripe_event_name = p.stripe_event_name
+    and n.version = (select max(v.version) from ledger.meter_version v where v.meter = n.meter);
+
+-- From when to when subscriptions of a customer count one of Stripe's meters, and the price of the last of them.
+create view derived.item_reach as
+select
+    p.stripe_customer, p.stripe_event_name, min(p.period_start) as begins_at, max(p.period_end) as ends_at,
+    (array_agg(p.unit_amount_decimal order by p.period_end desc, p.period_start desc, p.subscription_item_id))[1] as unit_amount_decimal,
+    (array_agg(p.currency order by p.period_end desc, p.period_start desc, p.subscription_item_id))[1] as currency
+from derived.priced_period p
+group by p.stripe_customer, p.stripe_event_name;
+
 create view finance.unbilled_usage as
 with legs as (
     select p.subject_id, p.segment_start, p.intent_id, p.to_account as account_id, p.quantity, p.oldest_event_time
@@ -119,8 +157,21 @@ with legs as (
                 )
                 then 'no_price'
             else p.state
-        end as shown_state
+        end as shown_state,
+        case
+            when p.state <> 'acknowledged_not_invoiced' or p.subscription_item_id is not null then null
+            when r.ends_at is null then 'no subscription of the customer has a price for it'
+            when p.segment_start >= r.ends_at
+                then format('no billing period covers it: the last one ended at %s', to_char(r.ends_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+            when p.segment_start < r.begins_at
+                then format('no billing period covers it: the first one began at %s', to_char(r.begins_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+            else 'no billing period covers it'
+        end as why,
+        -- Outside of every period it is worth what the last one would have charged.
+        case when p.subscription_item_id is null then r.unit_amount_decimal else p.unit_amount_decimal end as worth_each,
+        case when p.subscription_item_id is null then r.currency else p.currency end as worth_currency
     from priced p
+    left join derived.item_reach r on r.stripe_customer = p.stripe_customer and r.stripe_event_name = p.stripe_event_name
 )
 select
     t.customer_id,
@@ -138,13 +189,14 @@ select
     ), 600) * interval '1 s' as deadline,
     case
         when t.shown_state = 'missed_invoice' then case when count(t.amount_missed_minor) = count(*) then sum(t.amount_missed_minor)::bigint end
-        else ops.to_minor_units(ops.in_unit(sum(t.quantity), t.scale) * t.unit_amount_decimal)
+        else ops.to_minor_units(ops.in_unit(sum(t.quantity), t.scale) * t.worth_each)
     end as amount_at_risk_minor,
-    t.currency,
-    ops.now() as as_of
+    t.worth_currency as currency,
+    ops.now() as as_of,
+    t.why
 from stated t
-group by t.customer_id, t.meter, t.scale, t.period_start, t.period_end, t.subscription_item_id, t.finalizes_at, t.unit_amount_decimal,
-    t.currency, t.hour, t.shown_state;
+group by t.customer_id, t.meter, t.scale, t.period_start, t.period_end, t.subscription_item_id, t.finalizes_at, t.worth_each,
+    t.worth_currency, t.hour, t.shown_state, t.why;
 
 comment on view finance.unbilled_usage is 'Recorded usage that is on no invoice yet, per customer, meter and hour of use, by the state that keeps it off.';
 comment on column finance.unbilled_usage.customer_id is 'Our id of the customer.';
@@ -158,6 +210,7 @@ comment on column finance.unbilled_usage.quantity_smallest is 'The same as an in
 comment on column finance.unbilled_usage.state is 'unsent; in_flight (a call to Stripe is planned or open); unknown (in flight, the answer never came); acknowledged_not_invoiced (Stripe received it); missed_invoice; rejected (Stripe refused it); in_review (late, a person decides); unmapped (no Stripe customer); no_plan and ambiguous_plan (the meter is counted per plan); no_price (no subscription of the customer has a price for it).';
 comment on column finance.unbilled_usage.oldest_event_at is 'Event time of the oldest usage in the row.';
 comment on column finance.unbilled_usage.deadline is 'Until when it can still reach its own invoice; null while the period is not known.';
-comment on column finance.unbilled_usage.amount_at_risk_minor is 'What it is worth at the customer''s marginal price, in minor units of the currency; null where no price is known.';
+comment on column finance.unbilled_usage.amount_at_risk_minor is 'What it is worth at the customer''s marginal price, outside of every billing period at the last one''s, in minor units of the currency; null where no price is known.';
 comment on column finance.unbilled_usage.currency is 'ISO 4217 currency of the amount; null where no price is known.';
 comment on column finance.unbilled_usage.as_of is 'When this row was computed.';
+comment on column finance.unbilled_usage.why is 'Why usage that Stripe received can be on no invoice as things stand: no billing period covers it. Null otherwise.';

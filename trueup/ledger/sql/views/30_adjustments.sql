@@ -1,5 +1,14 @@
 -- What was taken back or changed after the fact. So far: negative usage events.
 create view finance.adjustments as
+with priced as (
+    -- As unbilled_usage has it: the item's period that holds it; of two that count the same usage, the one that began last.
+    select distinct on (e.identity) e.identity, p.period_start, p.period_end, p.unit_amount_decimal, p.currency
+    from ledger.event e
+    join derived.customer_item_period p
+        on p.customer = e.customer and p.meter = e.meter and p.period_start <= e.event_time and p.period_end > e.event_time
+    where e.quantity < 0
+    order by e.identity, p.period_start desc, p.subscription_item_id
+)
 select
     e.identity::text as adjustment_id,
     (b.recorded_at at time zone 'UTC')::date as booked_on,
@@ -7,15 +16,15 @@ select
     e.meter,
     ops.in_unit(e.billable_quantity, s.scale) as quantity,
     e.billable_quantity as quantity_smallest,
-    null::bigint as amount_minor,
-    null::text as currency,
+    ops.to_minor_units(ops.in_unit(e.billable_quantity, s.scale) * p.unit_amount_decimal) as amount_minor,
+    case when p.unit_amount_decimal is not null then p.currency end as currency,
     'refund' as kind,
     e.reason,
     e.source,
     e.id as event_id,
     e.corrects as corrects_event_id,
-    null::timestamptz as period_start,
-    null::timestamptz as period_end,
+    p.period_start,
+    p.period_end,
     null::text as invoice_id,
     null::text as credit_note_id,
     null::text as decided_by,
@@ -25,6 +34,7 @@ select
 from ledger.event e
 join ledger.batch b on b.batch_id = e.batch_id
 join derived.subject s on s.subject_id = e.subject_id
+left join priced p on p.identity = e.identity
 where e.quantity < 0;
 
 comment on view finance.adjustments is 'Everything that took usage or money back, or moved it, one row per act. So far: negative usage events (kind refund).';
@@ -34,7 +44,7 @@ comment on column finance.adjustments.customer_id is 'Our id of the customer.';
 comment on column finance.adjustments.meter is 'Meter of the catalogue.';
 comment on column finance.adjustments.quantity is 'Quantity in the meter''s unit; negative takes back.';
 comment on column finance.adjustments.quantity_smallest is 'The same as an integer, in the meter''s smallest unit.';
-comment on column finance.adjustments.amount_minor is 'What it is worth, in minor units of the currency; null where no price is known.';
+comment on column finance.adjustments.amount_minor is 'What it is worth at the customer''s marginal price in its period, in minor units of the currency; null where no price is known.';
 comment on column finance.adjustments.currency is 'ISO 4217 currency of the amount; null where no price is known.';
 comment on column finance.adjustments.kind is 'refund, plan_change, late_accepted, late_charge, credit, waiver, repair, write_off, replacement, credit_note, invoice_item, charge_refund or dispute. So far only refund.';
 comment on column finance.adjustments.reason is 'Reason code given by whoever did it.';

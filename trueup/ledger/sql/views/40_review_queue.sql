@@ -34,6 +34,29 @@ with item as (
     join derived.event_destination d on d.identity = e.identity and d.to_account = 2
     where o.class = 'expired'
     union all
+    -- Stripe received it, and no billing period covers it: the subscription was cancelled, or there never was one. A week is left for a
+    -- subscription that begins in the past; once the last one ended nothing more is to come, and a day is.
+    select 'no_subscription', e.customer, e.meter, e.source, e.event_time, null, e.billable_quantity, u.opened_at
+    from (
+        select
+            a.intent_id,
+            a.acknowledged_at + case when a.stripe_timestamp >= r.ends_at then interval '1 day' else interval '7 days' end as opened_at
+        from derived.acknowledged_intent a
+        join ledger.lane n on n.lane_id = a.lane_id
+        left join derived.item_reach r on r.stripe_customer = n.stripe_customer and r.stripe_event_name = n.stripe_event_name
+        where not exists (
+            select from derived.priced_period p
+            where p.stripe_customer = n.stripe_customer and p.stripe_event_name = n.stripe_event_name
+                and p.period_start <= a.stripe_timestamp and p.period_end > a.stripe_timestamp
+        )
+    ) u
+    join ledger.intent i on i.intent_id = u.intent_id
+    join ledger.event e
+        on e.subject_id = i.subject_id and e.batch_id > i.after_batch and e.batch_id <= i.through_batch
+        and e.event_time >= i.segment_start and e.event_time < i.segment_end
+    join derived.event_destination d on d.identity = e.identity and d.to_account = 2
+    where u.opened_at <= ops.now() and not exists (select from ledger.never_billed_customer w where w.customer = e.customer)
+    union all
     select 'conflict', c.customer, c.meter, c.source, c.event_time, null, c.quantity, b.recorded_at
     from ledger.conflict c
     join ledger.batch b on b.batch_id = c.batch_id
@@ -62,6 +85,14 @@ with item as (
         min(i.recorded_at) as opened_at
     from placed i
     group by i.kind, i.customer, i.meter, i.source, i.period_start
+), priced as (
+    -- As unbilled_usage has it: the item's period that holds it, of two the one that began last; outside of every period the last price.
+    select distinct on (g.kind, g.customer, g.meter, g.source, g.period_start) g.*, p.unit_amount_decimal, p.currency
+    from grouped g
+    left join derived.customer_item_period p
+        on p.customer = g.customer and p.meter = g.meter and g.kind <> 'conflict'
+        and (g.kind = 'no_subscription' or p.period_start <= g.first_event_time and p.period_end > g.first_event_time)
+    order by g.kind, g.customer, g.meter, g.source, g.period_start, p.period_end desc nulls last, p.period_start desc, p.subscription_item_id
 )
 select
     -- Each part goes in with its length, so that no two cases share an id.
@@ -76,8 +107,8 @@ select
     g.first_event_time,
     ceil(extract(epoch from g.late_by))::bigint as late_by,
     ops.in_unit(g.quantity, coalesce(m.scale, 0)) as quantity,
-    null::bigint as amount_minor,
-    null::text as currency,
+    ops.to_minor_units(ops.in_unit(g.quantity, coalesce(m.scale, 0)) * g.unit_amount_decimal) as amount_minor,
+    case when g.unit_amount_decimal is not null then g.currency end as currency,
     g.deadline,
     'open' as status,
     null::text as decision,
@@ -88,19 +119,19 @@ select
     g.quantity as quantity_smallest,
     g.event_count,
     (g.opened_at at time zone 'UTC')::date as booked_on
-from grouped g
+from priced g
 left join derived.meter m on m.meter = g.meter;
 
 comment on view finance.review_queue is 'Cases a person decides, one per customer, meter, period, kind and source. A case grows until it is decided.';
 comment on column finance.review_queue.review_id is 'Id of the case; the same for as long as the case grows.';
-comment on column finance.review_queue.kind is 'late (it came after the meter''s billing window), past_deadline (it could not reach its own invoice any more) or conflict (an id that was recorded already came again with another content).';
+comment on column finance.review_queue.kind is 'late (it came after the meter''s billing window), past_deadline (it could not reach its own invoice any more), no_subscription (Stripe received it and no billing period covers it: a day after its last subscription ended, a week without any) or conflict (an id that was recorded already came again with another content).';
 comment on column finance.review_queue.customer_id is 'Our id of the customer; of a conflict, as its second payload says.';
 comment on column finance.review_queue.meter is 'Meter of the catalogue; of a conflict, as its second payload says.';
 comment on column finance.review_queue.period_start is 'Start of the period the usage belongs to: the billing period, or the UTC calendar month of its event time while that is not known.';
 comment on column finance.review_queue.first_event_time is 'Event time of the earliest usage in the case.';
 comment on column finance.review_queue.late_by is 'By how many seconds the latest comer missed its billing window; null for a conflict.';
 comment on column finance.review_queue.quantity is 'Quantity in the meter''s unit; of a conflict, what the second payloads claim, which counts nowhere.';
-comment on column finance.review_queue.amount_minor is 'What it is worth, in minor units of the currency; null where no price is known.';
+comment on column finance.review_queue.amount_minor is 'What it is worth at the customer''s marginal price in its period, outside of every period at the last one''s, in minor units of the currency; null where no price is known, and of a conflict.';
 comment on column finance.review_queue.currency is 'ISO 4217 currency of the amount; null where no price is known.';
 comment on column finance.review_queue.deadline is 'Until when it can still reach its own invoice; null while the period is not known.';
 comment on column finance.review_queue.status is 'open or decided.';
