@@ -15,7 +15,7 @@ from trueup.runtime import log
 from trueup.runtime.metrics import Registry
 
 MOST_INTENTS_AT_ONCE = 500
-MOST_WAIVED_AT_ONCE = 1_000
+MOST_WAIVED_AT_ONCE = 10_000  # postings: a fraction of a second of the ten that the barrier may be held
 # Waiting segments are judged again this often, for mappings that were numbered before but committed after the last judgement.
 BETWEEN_JUDGEMENTS_SECONDS = 2.0
 

@@ -121,14 +121,36 @@ def test_what_came_late_before_it_was_said_stays_with_a_person(ledger: TrueLedge
     assert ledger.rows(STANDING, "tester") == [("in_review", 5, 1)]
 
 
+def _find_and_waive(ledger: TrueLedger, most: int, rounds: int) -> list[int]:
+    """What the cutter does, with so many postings at once; gives the segments of each round."""
+    cuts.discover(ledger.writer, cuts.cut(ledger.writer))
+    cuts.judge(ledger.writer)
+    return [cuts.waive(ledger.writer, "sink", most) for _ in range(rounds)]
+
+
 def test_sums_beyond_64_bits_are_waived_too(ledger: TrueLedger) -> None:
-    """Posting by posting: no sum has to fit."""
+    """Posting by posting: no sum has to fit. Of a batch that needed two postings both are moved at once."""
     largest = 10**15 - 1
     records = [make_forwarded(offset, make_event(f"e{offset}", customer="tester", quantity=largest)) for offset in range(9_300)]
     ledger.capture(make_announced(on_time=records))
     customers.never_bill(ledger.writer, "tester", **WHO)
-    _sweep(ledger, NOON_MS + 20 * MINUTE_MS)
+    assert _find_and_waive(ledger, most=1, rounds=1) == [1]
+    assert ledger.rows("select count(*) from ledger.posting where to_account = 10") == [(2,)]
     assert ledger.rows(STANDING, "tester") == [("waived", 9_300 * largest, 9_300)]
+
+
+def test_what_is_too_much_at_once_is_waived_in_parts(ledger: TrueLedger) -> None:
+    """Nobody holds the barrier for long: a segment is left in its middle, and gone on with where it was left."""
+    for customer in ("tester", "tester", "tester", "trial"):
+        _use(ledger, customer, 5)
+    for customer in ("tester", "trial"):
+        customers.never_bill(ledger.writer, customer, **WHO)
+    assert _find_and_waive(ledger, most=2, rounds=1) == [1]
+    assert ledger.rows(STANDING, "tester") == [("unsent", 5, 1), ("waived", 10, 2)]
+    _use(ledger, "tester", 7, unaware=True)
+    assert _find_and_waive(ledger, most=2, rounds=3) == [1, 2, 0]
+    assert [ledger.rows(STANDING, customer) for customer in ("tester", "trial")] == [[("waived", 22, 4)], [("waived", 5, 1)]]
+    assert ledger.rows("select count(*) from ops.uncovered_segment") == [(0,)]
 
 
 def test_a_sweep_that_was_cut_off_moves_nothing_twice(ledger: TrueLedger) -> None:

@@ -354,26 +354,40 @@ where u.subject_id = g.subject_id and u.segment_start = g.segment_start;
 insert into ledger.batch (batch_id, kind, writer, recorded_at) values (%(batch_id)s, %(kind)s, %(writer)s, ops.now());
 
 -- name: waive
--- What is never billed leaves unsent posting by posting, so that no sum has to fit, up to the last cut that was looked through.
+-- What is never billed leaves unsent posting by posting, so that no sum has to fit, up to the last cut that was looked through. Only
+-- so many postings at once, since nobody holds the barrier for long: the segment that they end in may go on from there later.
 with due as (
-    select u.subject_id, u.segment_start from ops.uncovered_segment u where u.waits_for = 'never_billed' limit %(most)s
+    select u.subject_id, u.segment_start from ops.uncovered_segment u where u.waits_for = 'never_billed'
+    order by u.subject_id, u.segment_start limit %(most)s
 ),
-covered as (
-    select p.*, c.through_batch as after_batch
-    from due d
-    cross join lateral (
-        select coalesce(max(w.through_batch), 0) as through_batch from ledger.waived_segment w
-        where w.subject_id = d.subject_id and w.segment_start = d.segment_start
-    ) c
+covered as materialized (
+    select p.*, d.after_batch
+    from (
+        select d.*, (
+            select coalesce(max(w.through_batch), 0) from ledger.waived_segment w
+            where w.subject_id = d.subject_id and w.segment_start = d.segment_start
+        ) as after_batch
+        from due d
+    ) d
     join ledger.posting p
         on p.subject_id = d.subject_id and p.segment_start = d.segment_start and p.to_account = 2
-        and p.batch_id > c.through_batch and p.batch_id <= %(through)s
+        and p.batch_id > d.after_batch and p.batch_id <= %(through)s
+    -- All of a batch, or nothing of it.
+    order by p.subject_id, p.segment_start, p.batch_id
+    fetch first %(most)s rows with ties
+),
+ended_in as (
+    select c.subject_id, c.segment_start, c.batch_id
+    from covered c
+    where (select count(*) from covered) >= %(most)s
+    order by c.subject_id desc, c.segment_start desc, c.batch_id desc limit 1
 ),
 noted as (
     insert into ledger.waived_segment (subject_id, segment_start, after_batch, through_batch, cut_id, quantity, events, batch_id)
-    select c.subject_id, c.segment_start, c.after_batch, %(through)s, %(cut_id)s, sum(c.quantity), sum(c.events), %(batch_id)s
+    select c.subject_id, c.segment_start, c.after_batch, coalesce(e.batch_id, %(through)s), %(cut_id)s, sum(c.quantity), sum(c.events), %(batch_id)s
     from covered c
-    group by c.subject_id, c.segment_start, c.after_batch
+    left join ended_in e on e.subject_id = c.subject_id and e.segment_start = c.segment_start
+    group by c.subject_id, c.segment_start, c.after_batch, e.batch_id
 ),
 posted as (
     insert into ledger.posting (
@@ -383,9 +397,12 @@ posted as (
     from covered c
 ),
 gone as (
-    delete from ops.uncovered_segment u using due d where u.subject_id = d.subject_id and u.segment_start = d.segment_start
+    delete from ops.uncovered_segment u using due d
+    where u.subject_id = d.subject_id and u.segment_start = d.segment_start
+        and not exists (select from ended_in e where (e.subject_id, e.segment_start) <= (u.subject_id, u.segment_start))
 )
-select count(*) from due;
+select count(*) from due d
+where not exists (select from ended_in e where (e.subject_id, e.segment_start) < (d.subject_id, d.segment_start));
 
 -- name: judge_intents
 -- The deadlines of what was cut already, after a period's facts or the catalogue changed.

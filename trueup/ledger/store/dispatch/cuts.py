@@ -145,7 +145,8 @@ def _split(connection: psycopg.Connection, found: list[tuple[Any, ...]], writer:
 def waive(connection: psycopg.Connection, writer: str, most: int) -> int:
     """Move what is never billed from unsent to waived, up to the last cut that was looked through; says how many segments.
 
-    Nothing is sent of it and no lane is asked, so it needs no intent; a row of its own says which postings were moved.
+    Nothing is sent of it and no lane is asked, so it needs no intent; a row of its own says which postings were moved. At most so
+    many postings at once, or as many as one batch holds of a segment.
     """
     with connection.transaction():
         connection.execute(_sql("read_committed"))
