@@ -316,3 +316,34 @@ def test_a_meter_that_a_swap_left_behind_is_missed_once_its_invoice_is_final(tol
         == [(instant(PERIOD_START_MS), instant(PERIOD_END_MS), "usd")] * 2
     )
     assert _check(told, "lines_equal_ledger") == (2, 0, 0)
+
+
+def test_a_period_may_hold_more_than_64_bits(ledger: TrueLedger):
+    """Eleven intents, each within them: one customer's large meter must not end the month for all the others."""
+    ledger.map("acme")
+    ledger.arm()
+    seconds = PeriodFact("si_seconds", "sub_acme", "cus_acme", "price_fine", "seconds", "basic", "usd", PERIOD_START_MS, PERIOD_END_MS)
+    assert periods.record_period(ledger.writer, seconds)
+    windows = range(11)
+    events = [make_event(f"e{n}", event_time_ms=NOON_MS - n * HOUR_MS, meter="seconds", quantity=1) for n in windows]
+    ledger.capture(make_announced(on_time=[make_forwarded(n, events[n], arrival_ms=NOON_MS) for n in windows]))
+    assert ledger.cut(NOON_MS + 3 * HOUR_MS) == len(windows)
+    ledger.send(ACK, NOON_MS + 3 * HOUR_MS)
+    # Thousands of events add up to this; what they are beside their sums is of no matter here.
+    each = 900_000_000_000_000_000
+    for table in ("posting", "intent"):
+        ledger.admin.execute(f"alter table ledger.{table} disable trigger all")
+        ledger.admin.execute(f"update ledger.{table} set quantity = {each}")
+        ledger.admin.execute(f"alter table ledger.{table} enable trigger all")
+
+    price = make_price("price_fine", "seconds", unit_amount_decimal="0.000001")
+    given = GivenInvoices([make_invoice(make_line(price, "99000000000000000", 99_000_000_000, item="si_seconds"))], [price])
+    room = _room(ledger, given)
+    ledger.set_now(PERIOD_END_MS + 25 * HOUR_MS)
+    assert room.read(invoices.customers(ledger.writer)).failures == 0
+    room.post()
+    posted = "select quantity_billed, quantity_acknowledged, quantity_invoiced, quantity_missed from ledger.invoice_posting"
+    assert ledger.rows(posted) == [(11 * each, 11 * each, 11 * each, 0)]
+    assert sum(month.used for month in invoices.period_months(ledger.writer)) == 11 * each
+    money = "select usage_minor, invoiced_minor, closing_minor, closing_quantity * 100 from finance.roll_forward order by month"
+    assert ledger.rows(money) == [(99_000_000_000, 0, 99_000_000_000, 11 * each), (0, 99_000_000_000, 0, 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import psycopg
 from psycopg.rows import class_row
@@ -26,7 +27,9 @@ def _to_post(connection: psycopg.Connection, one: BilledItem | None) -> list[Bil
         "period_start": None if one is None else one.period_start,
     }
     with connection.cursor(row_factory=class_row(BilledItem)) as cursor:
-        return cursor.execute(_sql("to_post"), given).fetchall()
+        found = cursor.execute(_sql("to_post"), given).fetchall()
+    # Sums of a whole period are numeric in SQL: 64 bits may not hold them.
+    return [replace(item, quantity_invoiced=int(item.quantity_invoiced), quantity_missed=int(item.quantity_missed)) for item in found]
 
 
 def post(connection: psycopg.Connection, item: BilledItem, divide: Divide, writer: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -201,7 +201,8 @@ def store_expected(connection: psycopg.Connection, lines: Sequence[ExpectedLine]
 def period_months(connection: psycopg.Connection) -> list[PeriodMonth]:
     """What was recorded in each month of every period with a price, each period's months in their order."""
     with connection.cursor(row_factory=class_row(PeriodMonth)) as cursor:
-        return cursor.execute(_sql("period_months")).fetchall()
+        found = cursor.execute(_sql("period_months")).fetchall()
+    return [replace(month, used=int(month.used), taken_back=int(month.taken_back)) for month in found]
 
 
 def store_worths(connection: psycopg.Connection, worths: Sequence[MonthWorth]) -> None:

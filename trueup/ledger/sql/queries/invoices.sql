@@ -123,7 +123,7 @@ values (
 -- Items on finalized invoices of which nothing is posted yet, or of whose period Stripe acknowledged more since.
 select
     b.invoice_id, b.snapshot_id, b.subscription_item_id, b.price_id, b.stripe_customer, b.stripe_event_name, b.lane_id, b.scale,
-    b.period_start, b.period_end, b.quantity_decimal, b.currency, b.postings::int, b.quantity_invoiced::bigint, b.quantity_missed::bigint
+    b.period_start, b.period_end, b.quantity_decimal, b.currency, b.postings::int, b.quantity_invoiced, b.quantity_missed
 from derived.billed_item b
 where b.billed and (%(invoice_id)s::text is null or b.invoice_id = %(invoice_id)s)
     and (%(subscription_item_id)s::text is null or b.subscription_item_id = %(subscription_item_id)s)
@@ -205,7 +205,7 @@ with line as (
 select
     l.source, l.position, l.subscription_item_id, l.price_id, l.currency, l.stripe_customer, l.stripe_event_name, l.period_start,
     l.period_end, coalesce(m.scale, 0) as scale, coalesce(l.quantity_decimal, 0) as quantity_stripe,
-    coalesce(a.quantity, 0)::bigint as quantity_acknowledged
+    coalesce(a.quantity, 0) as quantity_acknowledged
 from line l
 left join lateral (
     select e.meter from ledger.meter_event_name e where e.stripe_event_name = l.stripe_event_name order by e.version desc limit 1
@@ -259,7 +259,7 @@ with month as (
         on b.invoice_id = p.invoice_id and b.subscription_item_id = p.subscription_item_id and b.period_start = p.period_start
     order by p.subscription_item_id, p.period_start, p.invoice_posting_id
 )
-select m.subscription_item_id, m.period_start, m.month, m.meter, m.currency, m.price_id, m.scale, m.used::bigint, m.taken_back::bigint
+select m.subscription_item_id, m.period_start, m.month, m.meter, m.currency, m.price_id, m.scale, m.used, m.taken_back
 from month m
 union all
 select b.subscription_item_id, b.period_start, b.month, b.meter, b.currency, b.price_id, b.scale, 0, 0
