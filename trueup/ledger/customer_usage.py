@@ -21,6 +21,7 @@ class ItemPeriod:
     currency: str
     start_ms: int
     end_ms: int
+    repriced: bool = False  # its price was changed within the period
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,10 @@ def _usage_schema(period: dict[str, Any]) -> dict[str, Any]:
         tier={"type": ["integer", "null"], "description": "From 1, where the price has tiers."},
         quantity=_DECIMAL,
         unit_amount_decimal={**_or_null(_DECIMAL), "description": "In minor units of the currency."},
-        amount_minor={"type": ["integer", "null"], "description": "In minor units; null where the price is not understood."},
+        amount_minor={
+            "type": ["integer", "null"],
+            "description": "In minor units; null where the price is not understood, or was changed and the invoice is not final.",
+        },
         flat_amount_decimal=_DECIMAL,
         package_units={"type": ["integer", "null"], "description": "The price is for so many units at once."},
         period=period,

@@ -97,7 +97,7 @@ def _links(bill: Bill, periods: tuple[BillingPeriod, ...], href_of: Callable[[in
 
 def _total_says(bill: Bill, now_ms: int) -> str:
     if bill.total_minor is None:
-        return "A price could not be worked out, so there is no total yet."
+        return "A price was changed or could not be worked out, so there is no total yet."
     if bill.invoices:
         return "As on the final invoice, before discounts, taxes and credits."
     if bill.end_ms <= now_ms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from services.usage_view.core.billing_period import BillingPeriod
@@ -32,7 +32,7 @@ class MeterUsage:
 
 @dataclass(frozen=True, slots=True)
 class BillLine:
-    """A line of the bill; amounts in minor units of the currency. Without an amount the price is not understood."""
+    """A line of the bill; amounts in minor units of the currency. Without an amount its price is not understood, or was changed."""
 
     meter: str
     unit: str
@@ -58,7 +58,7 @@ class Bill:
     currency: str | None  # None: nothing is billed
     meters: tuple[MeterUsage, ...]
     lines: tuple[BillLine, ...]
-    total_minor: int | None  # None: a price is not understood
+    total_minor: int | None  # None: an amount is not known
     invoices: tuple[str, ...]  # the final ones that these lines are on
     disagreeing: tuple[str, ...]  # of them, those that bill something else than we have worked out
 
@@ -76,9 +76,12 @@ def make_bill(customer: str, period: BillingPeriod, facts: Facts) -> Bill:
     lines: list[BillLine] = []
     disagreeing: list[str] = []
     for item in period.items:
-        ours = _priced(item, _billed(item, period.items, facts.held, bounds, item in final), facts)
-        billed = _as_billed(item, final[item], ours, facts) if item in final else ours
-        if _sums(billed) != _sums(ours):
+        quantity = _billed(item, period.items, facts.held, bounds, item in final)
+        if item not in final:
+            lines += _priced(item, quantity, facts)
+            continue
+        billed, agrees = _as_invoiced(item, final[item], quantity, facts)
+        if not agrees:
             disagreeing.append(final[item][0].invoice_id)
         lines += billed
     currencies = {item.currency for item in period.items}
@@ -106,13 +109,9 @@ def _total(lines: Sequence[BillLine]) -> int | None:
 
 
 def _final_lines(item: ItemPeriod, lines: Sequence[FinalLine]) -> tuple[FinalLine, ...]:
-    """Give the item's lines of its final invoice: after a swap they begin later than the item's period."""
+    """Give the item's lines of its final invoice, at every price it had in the period: after a swap they may begin later than it."""
     return tuple(
-        line
-        for line in lines
-        if line.subscription_item_id == item.subscription_item_id
-        and line.price_id == item.price_id
-        and item.start_ms <= line.start_ms < item.end_ms
+        line for line in lines if line.subscription_item_id == item.subscription_item_id and item.start_ms <= line.start_ms < item.end_ms
     )
 
 
@@ -155,12 +154,35 @@ def _meter(name: str, items: Sequence[ItemPeriod], final: Mapping[ItemPeriod, ob
     return MeterUsage(name, unit.unit, unit.scale, quantity, in_flight, under_review, facts.corrections.get(name, 0))
 
 
+def _as_invoiced(item: ItemPeriod, final: Sequence[FinalLine], quantity: int, facts: Facts) -> tuple[list[BillLine], bool]:
+    """Give an item's lines as its final invoice has them, and say whether we would bill the same.
+
+    Only Stripe knows how it divides usage between the prices of a period. Each share is priced by our own arithmetic, and all of them
+    together are what the ledger holds as invoiced.
+    """
+    unit = facts.units.get(item.meter, _NO_UNIT)
+    shares: dict[tuple[str, int, int], list[FinalLine]] = {}
+    for line in final:
+        shares.setdefault((line.price_id, line.start_ms, line.end_ms), []).append(line)
+    agrees = sum((line.quantity for line in final), Decimal(0)) == Decimal(max(quantity, 0)).scaleb(-unit.scale)
+    lines: list[BillLine] = []
+    for (price_id, _, _), share in shares.items():
+        priced = replace(item, price_id=price_id, repriced=False)
+        whole = quantity if len(shares) == 1 else int(sum((line.quantity for line in share), Decimal(0)).scaleb(unit.scale))
+        ours = _priced(priced, whole, facts)
+        billed = _as_billed(priced, share, ours, facts)
+        agrees = agrees and _sums(billed) == _sums(ours)
+        lines += billed
+    return lines, agrees
+
+
 def _priced(item: ItemPeriod, quantity: int, facts: Facts) -> list[BillLine]:
     """Give an item's lines by our own arithmetic."""
     unit = facts.units.get(item.meter, _NO_UNIT)
     stripe_price = facts.prices.get(item.price_id)
     try:
-        price = None if stripe_price is None else parse_price(stripe_price, item.currency)
+        # Which share of a period Stripe bills at which of its prices is known from its invoice only.
+        price = None if stripe_price is None or item.repriced else parse_price(stripe_price, item.currency)
     except PriceError:
         price = None
     if price is None:

@@ -59,6 +59,15 @@ def test_the_life_of_a_period(ledger: TrueLedger) -> None:
     assert lines(reader.usage()) == [("tokens", None, 109, 55)]
 
 
+def test_a_price_that_was_changed_has_no_total_before_the_invoice(ledger: TrueLedger) -> None:
+    """Only Stripe knows which share of the period it bills at which price."""
+    subscribe(ledger, make_price("price_tokens", "tokens", unit_amount_decimal="0.5"))
+    captured_story(ledger)
+    subscribe(ledger, make_price("price_dear", "tokens", unit_amount_decimal="3"))
+    told = Reader(ledger).usage()
+    assert (lines(told), told["total_minor"], told["currency"]) == ([("tokens", None, 109, None)], None, "usd")
+
+
 def test_what_stripe_refused_is_on_no_bill(ledger: TrueLedger) -> None:
     """Rejected usage leaves the total and waits for a person."""
     subscribe(ledger, make_price("price_tokens", "tokens", unit_amount_decimal="0.5"))

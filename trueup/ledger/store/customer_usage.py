@@ -54,7 +54,8 @@ def facts(connection: psycopg.Connection, who: Known, items: Sequence[ItemPeriod
     named = {"stripe_customers": list(who.stripe_customers), "items": [item.subscription_item_id for item in items]}
     with connection.cursor(row_factory=class_row(FinalLine)) as cursor:
         final_lines = tuple(cursor.execute(_sql("final_lines"), given | named).fetchall())
-    price_ids = {"price_ids": [item.price_id for item in items]}
+    # A final invoice may have lines at prices that its items have no more.
+    price_ids = {"price_ids": list({*(item.price_id for item in items), *(line.price_id for line in final_lines)})}
     return Facts(
         # A sum may be beyond 64 bits: the database gives it as a decimal.
         held=tuple(

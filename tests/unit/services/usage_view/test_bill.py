@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -126,6 +127,35 @@ def test_a_line_may_begin_later_than_its_item() -> None:
     """After a swap Stripe's line begins at the swap."""
     told = bill((item(),), (sent(Account.INVOICED, 100),), final=[final("100", 50, start=12)])
     assert (told["invoices"], told["invoices_disagreeing"]) == (["in_1"], [])
+
+
+SWAPPED = [
+    # The final lines of an item whose price was changed, as price, quantity, start and amount; what is invoiced; whether we agree.
+    ([("price_old", "1000", 0, 50), ("price_si_1", "100", 0, 300)], 1_100, True),  # flexible: both prices
+    ([("price_si_1", "100", 12, 300)], 100, True),  # classic: from the swap only
+    ([("price_old", "1000", 0, 50), ("price_si_1", "100", 0, 300)], 1_101, False),
+    ([("price_old", "1000", 0, 51), ("price_si_1", "100", 0, 300)], 1_100, False),
+]
+
+
+@pytest.mark.parametrize(("billed", "invoiced", "agrees"), SWAPPED)
+def test_a_price_that_was_changed_keeps_its_lines_on_the_final_bill(billed: list[Any], invoiced: int, agrees: bool) -> None:
+    """Every line of the invoice is shown at its own price, and judged by it."""
+    price = {"billing_scheme": "per_unit", "currency": "usd"}
+    prices = {name: price | {"id": name, "unit_amount_decimal": each} for name, each in (("price_old", "0.05"), ("price_si_1", "3"))}
+    final_lines = tuple(replace(final(quantity, amount, start=start), price_id=name) for name, quantity, start, amount in billed)
+    facts = Facts((sent(Account.INVOICED, invoiced),), {}, UNITS, prices, final_lines)
+    told = bill_in_json(make_bill("acme", BillingPeriod(0, 30 * DAY_MS, (replace(item(), repriced=True),)), facts), None)
+    shown = [(line["price_id"], line["quantity"], line["amount_minor"]) for line in told["lines"]]
+    assert shown == [(name, quantity, amount) for name, quantity, _, amount in billed]
+    assert told["total_minor"] == sum(amount for _, _, _, amount in billed)
+    assert told["invoices_disagreeing"] == ([] if agrees else ["in_1"])
+
+
+def test_a_price_that_was_changed_has_no_total_before_the_invoice() -> None:
+    """Which share is billed at which price only Stripe says: all of it at the newest price would be a wrong promise."""
+    told = bill((replace(item(), repriced=True),), (sent(Account.ACKNOWLEDGED, 1_100),))
+    assert (lines(told), told["total_minor"]) == ([(None, "1100", None, None)], None)
 
 
 def test_decimals_are_those_of_the_meter() -> None:

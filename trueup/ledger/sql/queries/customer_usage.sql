@@ -16,7 +16,8 @@ select c.stripe_customer from derived.customer_at_stripe c where c.customer = %(
 -- The billing periods of a customer's subscription items, oldest first.
 select
     p.subscription_item_id, p.subscription_id, p.stripe_customer, p.stripe_event_name, p.meter, p.price_id, p.currency,
-    floor(extract(epoch from p.period_start) * 1000)::bigint as start_ms, floor(extract(epoch from p.period_end) * 1000)::bigint as end_ms
+    floor(extract(epoch from p.period_start) * 1000)::bigint as start_ms, floor(extract(epoch from p.period_end) * 1000)::bigint as end_ms,
+    p.repriced
 from derived.customer_period p
 where p.customer = %(customer)s
 order by p.period_start, p.period_end, p.subscription_item_id;

@@ -21,11 +21,15 @@ where starts_with(s.customer, 'cus_') and not exists (select from ledger.custome
 create view derived.customer_subject as
 select s.subject_id, s.customer, s.meter from ledger.subject s;
 
--- The billing periods of a customer's subscription items, each with the meter it counts.
+-- The billing periods of a customer's subscription items, each with the meter it counts, and whether another price was ever told for it.
 create view derived.customer_period as
 select
     c.customer, p.subscription_item_id, p.subscription_id, p.stripe_customer, p.price_id, p.stripe_event_name, p.currency, p.period_start,
-    p.period_end, p.status, coalesce(e.meter, p.stripe_event_name) as meter
+    p.period_end, p.status, coalesce(e.meter, p.stripe_event_name) as meter,
+    exists (
+        select from ledger.billing_period t
+        where t.subscription_item_id = p.subscription_item_id and t.period_start = p.period_start and t.price_id <> p.price_id
+    ) as repriced
 from derived.customer_at_stripe c
 join derived.period p on p.stripe_customer = c.stripe_customer
 left join lateral (
