@@ -59,6 +59,7 @@ def _usage_schema(period: dict[str, Any]) -> dict[str, Any]:
     line = _object(
         meter=_TEXT,
         price_id=_TEXT,
+        currency=_TEXT,
         tier={"type": ["integer", "null"], "description": "From 1, where the price has tiers."},
         quantity=_DECIMAL,
         unit_amount_decimal={**_or_null(_DECIMAL), "description": "In minor units of the currency."},
@@ -74,10 +75,16 @@ def _usage_schema(period: dict[str, Any]) -> dict[str, Any]:
         customer=_TEXT,
         period=period,
         data_through={**_or_null(_INSTANT), "description": "Everything that arrived before this instant is counted."},
-        currency={"type": ["string", "null"]},
+        currency={
+            "type": ["string", "null"],
+            "description": "Of every line; null where nothing is billed or the lines have several.",
+        },
         meters={"type": "array", "items": meter},
         lines={"type": "array", "items": line},
-        total_minor={"type": ["integer", "null"], "description": "The lines' sum, before discounts, taxes and credits."},
+        total_minor={
+            "type": ["integer", "null"],
+            "description": "The lines' sum, before discounts, taxes and credits; null where an amount is not known or currencies differ.",
+        },
         invoices={"type": "array", "items": _TEXT, "description": "Final invoices that these lines are on."},
         invoices_disagreeing={"type": "array", "items": _TEXT, "description": "Of them, those that bill something else than the ledger."},
     )

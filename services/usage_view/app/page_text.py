@@ -96,6 +96,8 @@ def _links(bill: Bill, periods: tuple[BillingPeriod, ...], href_of: Callable[[in
 
 
 def _total_says(bill: Bill, now_ms: int) -> str:
+    if bill.total_minor is None and len({line.currency for line in bill.lines}) > 1:
+        return "The lines are in several currencies, so there is no one total."
     if bill.total_minor is None:
         return "A price was changed or could not be worked out, so there is no total yet."
     if bill.invoices:
@@ -117,15 +119,15 @@ def _line(line: BillLine, bill: Bill) -> LineText:
         says.append(f"{_moment(line.start_ms)} to {_moment(line.end_ms)}")
     price_says = [f"for each {line.package_units}"] if line.package_units is not None else []
     if line.flat_amount_decimal:
-        price_says.append(f"and {_unit_price(line.flat_amount_decimal, bill.currency)} once")
+        price_says.append(f"and {_unit_price(line.flat_amount_decimal, line.currency)} once")
     return LineText(
         meter=_spoken(line.meter),
         says=", ".join(says),
         quantity=_grouped(quantity_text(line.quantity, line.scale)),
         unit=line.unit,
-        price="—" if line.unit_amount_decimal is None else _unit_price(line.unit_amount_decimal, bill.currency),
+        price="—" if line.unit_amount_decimal is None else _unit_price(line.unit_amount_decimal, line.currency),
         price_says=", ".join(price_says),
-        amount="—" if line.amount_minor is None else _money(line.amount_minor, bill.currency),
+        amount="—" if line.amount_minor is None else _money(line.amount_minor, line.currency),
     )
 
 
@@ -150,9 +152,7 @@ def _money(amount_minor: int, currency: str | None) -> str:
     return _in_currency(Decimal(amount_minor).scaleb(-places), currency, "0" * places)
 
 
-def _unit_price(amount_minor: Decimal, currency: str | None) -> str:
-    if currency is None:
-        return format(amount_minor, "f")
+def _unit_price(amount_minor: Decimal, currency: str) -> str:
     places = decimals_of(currency)
     return _in_currency(amount_minor.scaleb(-places), currency, "0" * places + "#" * _MOST_PLACES)
 

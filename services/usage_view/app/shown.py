@@ -59,6 +59,7 @@ def _line(line: BillLine) -> dict[str, Any]:
     return {
         "meter": line.meter,
         "price_id": line.price_id,
+        "currency": line.currency,
         "tier": line.tier,
         "quantity": quantity_text(line.quantity, line.scale),
         "unit_amount_decimal": None if line.unit_amount_decimal is None else in_plain(line.unit_amount_decimal),

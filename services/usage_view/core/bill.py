@@ -38,6 +38,7 @@ class BillLine:
     unit: str
     scale: int
     price_id: str
+    currency: str
     tier: int | None
     quantity: Decimal  # in the meter's unit
     unit_amount_decimal: Decimal | None
@@ -55,7 +56,7 @@ class Bill:
     customer: str
     start_ms: int
     end_ms: int
-    currency: str | None  # None: nothing is billed
+    currency: str | None  # None: nothing is billed, or the lines are in several
     meters: tuple[MeterUsage, ...]
     lines: tuple[BillLine, ...]
     total_minor: int | None  # None: an amount is not known
@@ -239,6 +240,7 @@ def _line(
         unit=unit.unit,
         scale=unit.scale,
         price_id=item.price_id,
+        currency=item.currency,
         tier=tier,
         quantity=quantity,
         unit_amount_decimal=unit_amount_decimal,

@@ -196,7 +196,8 @@ def test_usage_without_a_price_is_counted_and_costs_nothing() -> None:
 def test_two_currencies_have_no_sum() -> None:
     """Adding them up would mean nothing."""
     told = bill((item(), item(item_id="si_2", currency="jpy")), (sent(Account.ACKNOWLEDGED, 10),))
-    assert (told["currency"], told["total_minor"], len(told["lines"])) == (None, None, 2)
+    assert (told["currency"], told["total_minor"]) == (None, None)
+    assert sorted(line["currency"] for line in told["lines"]) == ["jpy", "usd"]
 
 
 def test_an_item_bills_what_was_used_while_it_ran() -> None:

@@ -14,7 +14,7 @@ from services.usage_view.core.billing_period import BillingPeriod
 
 NOVEMBER_MS, DECEMBER_MS = 1_793_491_200_000, 1_796_083_200_000
 LINE = BillLine(
-    "input_tokens", "token", 0, "price_1", None, Decimal(26451), Decimal("0.01"), Decimal(0), None, 265, NOVEMBER_MS, DECEMBER_MS
+    "input_tokens", "token", 0, "price_1", "usd", None, Decimal(26451), Decimal("0.01"), Decimal(0), None, 265, NOVEMBER_MS, DECEMBER_MS
 )
 METER = MeterUsage("input_tokens", "token", 0, 26451, 0, 1_000, -15)
 BILL = Bill("acme", NOVEMBER_MS, DECEMBER_MS, "usd", (METER,), (LINE,), 265, (), ())
@@ -38,7 +38,7 @@ MONEY = [
 
 @pytest.mark.parametrize(("currency", "unit_amount", "amount", "price", "money"), MONEY)
 def test_money_is_written_in_its_own_decimals(currency: str, unit_amount: str, amount: int, price: str, money: str) -> None:
-    line = replace(LINE, unit_amount_decimal=Decimal(unit_amount), amount_minor=amount)
+    line = replace(LINE, currency=currency, unit_amount_decimal=Decimal(unit_amount), amount_minor=amount)
     told = text_of(replace(BILL, currency=currency, lines=(line,), total_minor=amount))
     assert (told.lines[0].price, told.lines[0].amount, told.total) == (price, money, money)
 
@@ -59,6 +59,13 @@ def test_what_is_not_known_is_not_made_up() -> None:
     assert (told.total, told.lines[0].price, told.lines[0].amount) == ("—", "—", "—")
     assert "could not be worked out" in told.total_says
     assert "may be missing" in page_text(Reading(BILL, (), (), None, NOVEMBER_MS), str).fresh
+
+
+def test_lines_in_several_currencies_each_say_theirs() -> None:
+    """There is no sum, and that is why."""
+    told = text_of(replace(BILL, currency=None, lines=(LINE, replace(LINE, currency="jpy")), total_minor=None))
+    assert [line.amount for line in told.lines] == ["$2.65", "¥265"]
+    assert (told.total, told.total_says) == ("—", "The lines are in several currencies, so there is no one total.")
 
 
 def test_how_final_a_total_is() -> None:
