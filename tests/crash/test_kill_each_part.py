@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.makers.kill_street import Feeder, Oracle, Watch, hurt, make_street, until
+from tests.makers.kill_street import Feeder, Oracle, Watch, hurt, make_street, slow_answers, until
 
 EVENTS_PER_SECOND = 1_500
 AMONG_CALLS = ("stripe-sink-1", "stripe-emulator")
@@ -27,9 +27,12 @@ def test_kill_each_part_in_mid_stream_counts_every_event_once(tmp_path: Path) ->
             for victim in VICTIMS:
                 if victim == AMONG_CALLS[0]:
                     _wait_for_first_calls(street.owner_settings.postgres_dsn)
+                    slow_answers(street, 0.3)
                 seen = hurt(street, watch, victim, calling=victim in AMONG_CALLS)
                 print(f"killed {victim} at {seen}")
                 until(f"{victim} is back", lambda victim=victim: street.supervisor.status_of(victim).healthy, 120)  # type: ignore[misc]
+                if victim == AMONG_CALLS[-1]:
+                    slow_answers(street, 0.0)
         oracle = feeder.oracle
         print(f"{oracle.deliveries} deliveries of {len(oracle.events)} events")
         dsn = street.owner_settings.postgres_dsn

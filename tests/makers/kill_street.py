@@ -271,6 +271,12 @@ class Watch:
         return seen
 
 
+def slow_answers(street: Street, seconds: float) -> None:
+    """Says how long Stripe takes to answer: a call that is over in a millisecond is hard to hit."""
+    answer = requests.post(f"{street.settings.stripe_url}/_emulator/settings", json={"latency_seconds": seconds}, timeout=30)
+    answer.raise_for_status()
+
+
 def hurt(street: Street, watch: Watch, name: str, *, calling: bool = False, seconds: float = 100.0) -> Pressure:
     """Kills a part at an instant when input is unread and something is open, with `calling` a call to Stripe; else fails.
 
