@@ -12,9 +12,10 @@ from services.stripe_sink.core.dispatch_intent import canonical
 from tests.conftest import Database
 from tests.conftest import _database as make_database
 from tests.contract.proof.test_proof import CHECKS
-from tests.contract.proof.test_sabotages import Sabotage, _statuses_after
+from tests.contract.proof.test_sabotages import _statuses_after
 from tests.makers.capture_batches import make_announced, make_event, make_forwarded
 from tests.makers.invoiced_story import invoiced_story
+from tests.makers.sabotages import Sabotage
 from tests.makers.true_ledger import HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, true_ledger
 
 # Captured at 18:10 and cut at 19:00; captured at 19:00 and not cut.
