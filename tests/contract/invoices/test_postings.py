@@ -279,6 +279,15 @@ def _swapped(ledger: TrueLedger, *, event_name: str = "tokens", price_id: str = 
         hand.execute("delete from ledger.billing_period where subscription_item_id = 'si_acme'")
 
 
+def _money(ledger: TrueLedger) -> tuple[int, ...]:
+    """What the roll-forward says of acme's tokens: used less what was taken back, invoiced, and left."""
+    (row,) = ledger.rows(
+        """select sum(usage_minor + corrections_minor), sum(invoiced_minor), sum(usage_minor + corrections_minor - invoiced_minor)
+           from finance.roll_forward where meter = 'tokens'"""
+    )
+    return tuple(map(int, row))
+
+
 def test_usage_before_a_swap_that_no_line_bills_is_missed_at_the_old_price(told: TrueLedger):
     """In classic mode the new price's line begins at the swap: 9 tokens from before it are on no line of the final invoice."""
     _swapped(told)
@@ -298,6 +307,24 @@ def test_usage_before_a_swap_that_no_line_bills_is_missed_at_the_old_price(told:
         "select quantity_smallest, amount_at_risk_minor, currency from finance.unbilled_usage where state = 'missed_invoice'"
     ) == [(9, 5, "usd")]
     assert journey.explain(told.writer, "inference", "e1")[-1].detail == "invoice in_1 (A-1), line none; of intent 2 0 billed; 9 missed"
+    # 49 from before the swap at half a cent and 100 at two cents; left are the 9 that were missed and the 40 in review.
+    room.value()
+    assert _money(told) == (225, 200, 25)
+
+
+def test_both_prices_of_a_period_leave_only_what_is_in_review(told: TrueLedger):
+    """In flexible mode the usage before the swap has a line at the old price, on an invoice of its own."""
+    _swapped(told)
+    before = replace(make_line(TOKENS, "9", 5, item="si_1"), period_end_ms=SWAP_MS)
+    after = replace(make_line(PRO, "100", 200, item="si_1"), period_start_ms=SWAP_MS)
+    at_once = replace(make_invoice(before, invoice_id="in_swap", finalized_at_ms=SWAP_MS), created_at_ms=SWAP_MS)
+    room = _room(told, GivenInvoices([at_once, make_invoice(after)], [TOKENS, PRO]))
+    told.set_now(PERIOD_END_MS + 25 * HOUR_MS)
+    room.read(invoices.customers(told.writer))
+    assert room.post() == 2
+    assert _accounts(told) == {"invoiced": 109, "in_review": 40}
+    room.value()
+    assert _money(told) == (225, 205, 20)
 
 
 def test_a_meter_that_a_swap_left_behind_is_missed_once_its_invoice_is_final(told: TrueLedger):
@@ -341,7 +368,8 @@ def test_a_period_may_hold_more_than_64_bits(ledger: TrueLedger):
     room = _room(ledger, given)
     ledger.set_now(PERIOD_END_MS + 25 * HOUR_MS)
     assert room.read(invoices.customers(ledger.writer)).failures == 0
-    room.post()
+    assert room.post() == 1
+    assert room.post() == 0
     posted = "select quantity_billed, quantity_acknowledged, quantity_invoiced, quantity_missed from ledger.invoice_posting"
     assert ledger.rows(posted) == [(11 * each, 11 * each, 11 * each, 0)]
     assert sum(month.used for month in invoices.period_months(ledger.writer)) == 11 * each

@@ -4,7 +4,9 @@
 create view derived.subject_period as
 select
     s.subject_id, s.customer, s.meter, s.scale, p.subscription_item_id, p.period_start, p.period_end, p.currency, p.unit_amount_decimal,
-    coalesce(f.price_id, l.price_id, v.price_id) as price_id
+    -- A price that was changed on the item has a line of its own, from the change on: what stands on a line, or was posted for want
+    -- of one, says more than the period's newest fact.
+    coalesce(l.price_id, q.price_id, v.price_id, f.price_id) as price_id
 from derived.subject s
 join ledger.meter_event_name n on n.meter = s.meter and n.version = (select max(v.version) from ledger.meter_version v where v.meter = s.meter)
 join derived.stripe_customer c on c.customer = s.customer
@@ -16,6 +18,12 @@ left join lateral (
     order by x.snapshot_id desc
     limit 1
 ) l on true
+left join lateral (
+    select x.price_id from ledger.invoice_posting x
+    where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start
+    order by x.invoice_posting_id desc
+    limit 1
+) q on true
 left join lateral (
     select x.price_id from ops.invoice_preview_line x
     where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start
