@@ -37,8 +37,11 @@ trace: $(READY) ## the shared trace at its known sums, under both clocks
 	@$(BIN)/python -m devstack.demo --trace '$(SHARED_TRACE)' --expect $(SHARED_SUMS) --json build/trace-simulated.json
 	@$(BIN)/python -m devstack.demo --trace '$(SHARED_TRACE)' --expect $(SHARED_SUMS) --clock system --shift --json build/trace-system.json
 
-test: $(READY) ## the whole test suite on real parts; ARGS="-k name" picks some
-	$(BIN)/python -m pytest $(ARGS)
+# Each worker has a broker and a Postgres of its own; the tests of a file stay together and in order.
+WORKERS ?= 2
+test: $(READY) ## the whole test suite on real parts; ARGS="-k name" picks some, WORKERS=4 suits a larger machine
+	@$(BIN)/python -m devstack.prometheus
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY) ## format, lint, types, import contracts, SQL, promtool, schema compatibility, the house's own rules
 	$(BIN)/ruff format --check .

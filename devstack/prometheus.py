@@ -49,8 +49,9 @@ def _unpack(into: Path) -> None:
             _run(("apt-get", "-qq", *options, *verb), work)
         (package,) = Path(work).glob("prometheus_*.deb")
         _run(("dpkg-deb", "-x", str(package), "unpacked"), work)
-        shutil.rmtree(into, ignore_errors=True)
-        Path(work, "unpacked").rename(into)
+        if not all((into / "usr" / "bin" / program).exists() for program in PROGRAMS):  # somebody else may have been faster
+            shutil.rmtree(into, ignore_errors=True)
+            Path(work, "unpacked").rename(into)
 
 
 def _run(command: tuple[str, ...], folder: str) -> None:

@@ -21,7 +21,7 @@ CHECKS = ["no_negative_holding", "intent_covers_postings_once", "outcome_state_m
 VIOLATIONS = "select p.check_name, p.violations from finance.proof p where p.check_name = any(%s) and p.violations <> 0"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dispatch_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
     """The emulator of these tests."""
     folder: Path = tmp_path_factory.mktemp("dispatch-emulator")
