@@ -19,6 +19,7 @@ from trueup.cli.options import AsJson, Reason, Yes
 from trueup.cli.output import emit_record, emit_rows, say
 from trueup.cli.target import Target, find_target, ledger, require_known
 from trueup.ledger.store import customers as mappings
+from trueup.ledger.store.connection import Connection
 from trueup.ledger.store.dispatch import arming
 
 OfCustomer = Annotated[str | None, typer.Option("--customer", help="Only this customer; the whole deployment when left out.")]
@@ -58,6 +59,7 @@ def arm(
     target = find_target()
     ask(f"Send {owner(customer)} usage to Stripe from now on?", yes=yes)
     with ledger(target) as connection:
+        _require_mapped(connection, customer)
         report = arming.arm(connection, reader_for(target), reason=said, by=who(), customer=customer, accept_differences=accept_differences)
         found = arming.status(connection)
     rows = [asdict(difference) for difference in report.differences]
@@ -74,6 +76,11 @@ def arm(
     say("Armed.")
 
 
+def _require_mapped(connection: Connection, customer: str | None) -> None:
+    if customer is not None and mappings.resolve(connection, [customer]).get(customer) is None:
+        raise UsageFault(f"no customer {customer!r} is mapped: `trueup customers list`")
+
+
 def owner(customer: str | None) -> str:
     """Whose usage, in a question."""
     return "all customers'" if customer is None else f"{customer}'s"
@@ -85,8 +92,7 @@ def disarm(reason: Reason, customer: OfCustomer = None, yes: Yes = False, as_jso
     target = find_target()
     ask(f"Stop sending {owner(customer)} usage to Stripe?", yes=yes)
     with ledger(target) as connection:
-        if customer is not None and mappings.resolve(connection, [customer]).get(customer) is None:
-            raise UsageFault(f"no customer {customer!r} is mapped: `trueup customers list`")
+        _require_mapped(connection, customer)
         arming.disarm(connection, reason=said, by=who(), customer=customer)
     say("Disarmed." if customer is None else f"{customer} is paused.")
     emit_record({"armed": False, "customer": customer, "reason": said}, as_json=as_json)

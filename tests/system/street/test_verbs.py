@@ -89,6 +89,21 @@ def test_disarmed_usage_waits_and_goes_out_when_armed(street: StreetOfTest, cust
     assert street.trueup("stripe", "status")["armed"] is True
 
 
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (("stripe", "arm", "--customer", "acmee", "--reason", "a slip", "--yes"), 2),
+        (("stripe", "disarm", "--customer", "acmee", "--reason", "a slip", "--yes"), 2),
+        (("period", "show", "acmee"), 1),
+        (("reconcile", "--customer", "acmee"), 1),
+    ],
+)
+def test_a_misspelt_customer_is_said_to_be_nobody(street: StreetOfTest, arguments: tuple[str, ...], answer: int) -> None:
+    done = call(street.environment, *arguments)
+    assert done.returncode == answer, done.stderr
+    assert "acmee" in done.stderr
+
+
 def test_refused_bytes_are_listed_with_their_reason_and_shown_as_they_came(street: StreetOfTest, customer: str, tmp_path: Path) -> None:
     """Also those over 64 KiB, which stand on the rejected topic only."""
     garbage = b"\xffno event of " + customer.encode()
