@@ -195,4 +195,4 @@ comment on column finance.roll_forward.invoiced_minor is 'What the invoices'' ow
 comment on column finance.roll_forward.charged_by_item_minor is 'Worth of what was charged by an invoice item.';
 comment on column finance.roll_forward.waived_minor is 'Worth of what was waived.';
 comment on column finance.roll_forward.written_off_minor is 'Worth of what was written off.';
-comment on column finance.roll_forward.closing_minor is 'Opening and all movements added up. A period that is invoiced in full leaves nothing here, whatever its price; what an invoice missed leaves what it would have cost on top. Not so where a price was changed on an item in mid-period: its usage is valued at the last price as a whole.';
+comment on column finance.roll_forward.closing_minor is 'Opening and all movements added up. A period that is invoiced in full leaves nothing here, whatever its price; what an invoice missed leaves what it would have cost on top. Where a price was changed on an item in mid-period, each stretch counts at the price of Stripe''s line for it; until there is one, at the newest price.';
