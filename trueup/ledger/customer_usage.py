@@ -22,6 +22,12 @@ class ItemPeriod:
     start_ms: int
     end_ms: int
     repriced: bool = False  # its price was changed within the period
+    removed_ms: int | None = None  # since when its subscription is without it
+
+    @property
+    def until_ms(self) -> int:
+        """Up to when it counts usage, exclusive."""
+        return self.end_ms if self.removed_ms is None else min(self.end_ms, self.removed_ms)
 
 
 @dataclass(frozen=True, slots=True)

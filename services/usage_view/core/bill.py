@@ -66,7 +66,7 @@ class Bill:
 
 def bounds_of(period: BillingPeriod) -> tuple[int, ...]:
     """Give every instant at which the period is divided, its own start and end first and last."""
-    inside = {bound for item in period.items for bound in (item.start_ms, item.end_ms)}
+    inside = {bound for item in period.items for bound in (item.start_ms, item.end_ms, item.until_ms)}
     return tuple(sorted({period.start_ms, period.end_ms, *inside}))
 
 
@@ -125,7 +125,7 @@ def _billed(item: ItemPeriod, items: Sequence[ItemPeriod], held: Sequence[Held],
 def _items_of(one: Held, items: Sequence[ItemPeriod], bounds: Sequence[int]) -> tuple[ItemPeriod, ...]:
     """Say on which items usage is billed: those of its Stripe meter; of those it may yet go to, the one that began last."""
     at_ms = bounds[one.stretch - 1]
-    running = [item for item in items if item.meter == one.meter and item.start_ms <= at_ms < item.end_ms]
+    running = [item for item in items if item.meter == one.meter and item.start_ms <= at_ms < item.until_ms]
     if one.stripe_event_name is not None:
         running = [item for item in running if item.stripe_event_name == one.stripe_event_name]
     elif running:
@@ -248,5 +248,5 @@ def _line(
         package_units=None if package is None else package.divide_by,
         amount_minor=amount_minor,
         start_ms=item.start_ms,
-        end_ms=item.end_ms,
+        end_ms=item.until_ms,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,7 @@ from tests.makers.usage_story import DAY_MS, LATER_MS, PERIOD, captured_story
 from trueup.contracts.problems import Refused
 from trueup.ledger.invoices import PriceReading
 from trueup.ledger.store import customer_usage, invoices, periods
+from trueup.ledger.store.periods import ToldEvent
 from trueup.ledger.store.session import Session
 
 START_MS, END_MS = NOON_MS - 10 * DAY_MS, NOON_MS + 2 * HOUR_MS
@@ -66,6 +68,47 @@ def test_a_price_that_was_changed_has_no_total_before_the_invoice(ledger: TrueLe
     subscribe(ledger, make_price("price_dear", "tokens", unit_amount_decimal="3"))
     told = Reader(ledger).usage()
     assert (lines(told), told["total_minor"], told["currency"]) == ([("tokens", None, 109, None)], None, "usd")
+
+
+def _told(ledger: TrueLedger, number: int, created_ms: int, items: list[str] | None, *, has_more: bool = False) -> None:
+    """A notification about the subscription, with the items that it lists; a thin one lists none."""
+    subject: dict[str, Any] = {"id": "sub_acme", "customer": "cus_acme"}
+    if items is not None:
+        subject["items"] = {"object": "list", "has_more": has_more, "data": [{"id": item} for item in items]}
+    body = json.dumps({"id": f"evt_{number}", "data": {"object": subject}})
+    kind = "customer.subscription.created" if number == 0 else "customer.subscription.updated"
+    event = ToldEvent(f"evt_{number}", kind, "sub_acme", "cus_acme", created_ms, created_ms, "webhook", body)
+    periods.record_told(ledger.writer, [event])
+
+
+SWAP_MS = NOON_MS + HOUR_MS
+
+
+@pytest.mark.parametrize(
+    ("told", "both"),
+    [
+        ([(START_MS, ["si_tokens"]), (SWAP_MS, ["si_dear"])], False),
+        # What came in another order, what lists no items or not all of them, and an item that came back.
+        ([(START_MS, ["si_tokens"]), (SWAP_MS + 9_000, ["si_dear"]), (SWAP_MS, ["si_dear"])], False),
+        ([(START_MS, ["si_tokens"]), (SWAP_MS, None)], True),
+        ([(START_MS, ["si_tokens"]), (SWAP_MS, ["si_dear"], True)], True),
+        ([(START_MS, ["si_tokens"]), (SWAP_MS, ["si_dear"]), (SWAP_MS + 9_000, ["si_dear", "si_tokens"])], True),
+        ([], True),
+    ],
+)
+def test_an_item_that_was_taken_out_counts_no_further(ledger: TrueLedger, told: list[Any], both: bool) -> None:
+    """9 tokens from before the other item took its place, 100 after it. Two items that stand beside each other both bill."""
+    subscribe(ledger, make_price("price_tokens", "tokens", unit_amount_decimal="0.5"))
+    dear = replace(PERIOD, subscription_item_id="si_dear", price_id="price_dear", start_ms=SWAP_MS, end_ms=END_MS)
+    periods.record_period(ledger.writer, dear)
+    invoices.store_prices(ledger.writer, [make_price("price_dear", "tokens", unit_amount_decimal="3")])
+    for number, (created_ms, items, *more) in enumerate(told):
+        _told(ledger, number, created_ms, items, has_more=bool(more))
+    captured_story(ledger)
+    shown = Reader(ledger).usage()
+    old = ("tokens", None, 109, 55) if both else ("tokens", None, 9, 5)
+    assert (lines(shown), shown["total_minor"]) == ([old, ("tokens", None, 100, 300)], old[3] + 300)
+    assert meters(shown)["tokens"] == ("109", "109", "40", "-3")
 
 
 def test_what_stripe_refused_is_on_no_bill(ledger: TrueLedger) -> None:

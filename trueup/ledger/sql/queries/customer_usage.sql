@@ -17,7 +17,7 @@ select c.stripe_customer from derived.customer_at_stripe c where c.customer = %(
 select
     p.subscription_item_id, p.subscription_id, p.stripe_customer, p.stripe_event_name, p.meter, p.price_id, p.currency,
     floor(extract(epoch from p.period_start) * 1000)::bigint as start_ms, floor(extract(epoch from p.period_end) * 1000)::bigint as end_ms,
-    p.repriced
+    p.repriced, floor(extract(epoch from p.removed_at) * 1000)::bigint as removed_ms
 from derived.customer_period p
 where p.customer = %(customer)s
 order by p.period_start, p.period_end, p.subscription_item_id;

@@ -21,7 +21,8 @@ where starts_with(s.customer, 'cus_') and not exists (select from ledger.custome
 create view derived.customer_subject as
 select s.subject_id, s.customer, s.meter from ledger.subject s;
 
--- The billing periods of a customer's subscription items, each with the meter it counts, and whether another price was ever told for it.
+-- The billing periods of a customer's subscription items, each with the meter it counts, whether another price was ever told for it, and
+-- since when its subscription is without the item: the newest notification that lists items does not have it any more.
 create view derived.customer_period as
 select
     c.customer, p.subscription_item_id, p.subscription_id, p.stripe_customer, p.price_id, p.stripe_event_name, p.currency, p.period_start,
@@ -29,7 +30,20 @@ select
     exists (
         select from ledger.billing_period t
         where t.subscription_item_id = p.subscription_item_id and t.period_start = p.period_start and t.price_id <> p.price_id
-    ) as repriced
+    ) as repriced,
+    (
+        select min(t.created)
+        from ledger.stripe_event t
+        where t.object_id = p.subscription_id and t.type = 'customer.subscription.updated'
+            and t.created >= p.period_start and t.created < p.period_end
+            and jsonb_typeof(t.body #> '{data,object,items,data}') = 'array'
+            and not coalesce((t.body #>> '{data,object,items,has_more}')::boolean, false)
+            and not exists (
+                select from ledger.stripe_event n
+                where n.object_id = t.object_id and n.created >= t.created
+                    and n.body #> '{data,object,items,data}' @> jsonb_build_array(jsonb_build_object('id', p.subscription_item_id))
+            )
+    ) as removed_at
 from derived.customer_at_stripe c
 join derived.period p on p.stripe_customer = c.stripe_customer
 left join lateral (
