@@ -33,6 +33,7 @@ COLUMNS = (
     "customer",
     "meter",
     "record_bytes",
+    "counted_at",
 )
 PLACE = re.compile(r"(\d+):(\d+)", re.ASCII)
 
@@ -52,9 +53,9 @@ def list_(
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Show the newest refusals."""
+    """Show the newest refusals; one with `counted_at` was sent again since, and its event counts."""
     with ledger(find_target()) as connection:
-        rows = refusals.page(connection, reason=reason and str(reason), customer=customer, most=limit)
+        rows = refusals.page(connection, reason=reason and str(reason), customer=customer, most=limit, counted=True)
     emit_rows(rows, COLUMNS, as_json=as_json)
 
 
@@ -81,7 +82,9 @@ def show(
 def redrive(
     reason: Reason,
     places: Annotated[list[str] | None, typer.Argument(metavar="PARTITION:OFFSET…", help="Which, as `list` says.")] = None,
-    refused_as: Annotated[RefusalReason | None, typer.Option("--refused-as", help="All that were refused for this, up to --limit.")] = None,
+    refused_as: Annotated[
+        RefusalReason | None, typer.Option("--refused-as", help="All refused for this that don't count by now, up to --limit.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest.")] = 1_000,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -98,11 +101,11 @@ def redrive(
     target = find_target()
     with ledger(target) as connection:
         if refused_as is not None:
-            found = refusals.page(connection, reason=str(refused_as), customer=None, most=limit)
+            found = refusals.page(connection, reason=str(refused_as), customer=None, most=limit, counted=False)
             wanted = [(row["source_partition"], row["source_offset"]) for row in found]
         rows = [refused_at(connection, place) for place in wanted]
     if not rows:
-        raise AnswerIsNo(f"nothing was refused as {refused_as}")
+        raise AnswerIsNo(f"nothing that was refused as {refused_as} is left to be sent")
     ask(f"Send {len(rows)} refused events again?", yes=yes)
     sent, left = send_again(target, rows, why)
     emit_record({"sent": sent, "left": left}, as_json=as_json)

@@ -12,10 +12,11 @@ from trueup.ledger.store import queries
 FILE = "refusals"
 
 
-def page(connection: psycopg.Connection, *, reason: str | None, customer: str | None, most: int) -> list[dict[str, Any]]:
-    """The newest refusals, without their bytes."""
+def page(connection: psycopg.Connection, *, reason: str | None, customer: str | None, most: int, counted: bool) -> list[dict[str, Any]]:
+    """The newest refusals, without their bytes; those whose event counts by now only where `counted` says so."""
+    given = {"reason": reason, "customer": customer, "most": most, "counted": counted}
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(queries.load(FILE)["page"], {"reason": reason, "customer": customer, "most": most}).fetchall()
+        return cursor.execute(queries.load(FILE)["page"], given).fetchall()
 
 
 def one(connection: psycopg.Connection, partition: int, offset: int) -> dict[str, Any] | None:
