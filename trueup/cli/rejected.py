@@ -53,7 +53,10 @@ def list_(
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Show the newest refusals; one with `counted_at` was sent again since, and its event counts."""
+    """Show the newest refusals.
+
+    One with `counted_at` was sent again since, and its event counts.
+    """
     with ledger(find_target()) as connection:
         rows = refusals.page(connection, reason=reason and str(reason), customer=customer, most=limit, counted=True)
     emit_rows(rows, COLUMNS, as_json=as_json)
