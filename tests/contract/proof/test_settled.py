@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import pytest
 
 from tests.conftest import Database
-from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, UNKNOWN, TrueLedger, hours, true_ledger
+from tests.makers.true_ledger import ACK, HOUR_MS, NOON_MS, UNKNOWN, TrueLedger, hours, true_ledger
 from tests.makers.usage_story import captured_story
 from trueup.ledger.store import journey, proof
-from trueup.ledger.store.dispatch import settlements
 
 SENT_MS = NOON_MS + 2 * HOUR_MS
 # Stripe stops remembering identifiers 24 h after a call; we stop sending after 20.
@@ -27,28 +24,12 @@ def ledger(database: Database):
         yield made
 
 
-def _settle(ledger: TrueLedger, landed_quantity: int) -> None:
-    """Two readings a quarter of an hour apart that agree, for each hour that waits."""
-    for now_ms in (SETTLED_MS, SETTLED_MS + 16 * MINUTE_MS):
-        ledger.set_now(now_ms)
-        for hour in settlements.hours(ledger.writer):
-            epoch = settlements.lease(ledger.writer, hour, "sink", 60.0)
-            assert epoch is not None
-            settlements.read(ledger.writer, hour, epoch, landed_quantity, lambda reading: _verdict(reading, landed_quantity), "sink")
-            ledger.admin.execute("update ops.lane_state set leased_until = '-infinity'")
-
-
-def _verdict(reading, landed_quantity: int) -> settlements.Verdict:
-    landed: Collection[int] = [item.intent_id for item in reading.unknown] if landed_quantity else []
-    return settlements.Verdict(landed)
-
-
 def _violated(ledger: TrueLedger) -> list[str]:
     return [check.check_name for check in proof.prove(ledger.writer, deep=True).checks if check.status == "violated"]
 
 
 def test_what_did_not_land_goes_out_again(ledger: TrueLedger):
-    _settle(ledger, 0)
+    ledger.settle(0, SETTLED_MS)
     assert ledger.cut(SETTLED_MS + HOUR_MS) > 0
     ledger.send(ACK, SETTLED_MS + HOUR_MS)
     ledger.read("tokens", hours((0, 9), (1, 100)), SETTLED_MS + 5 * HOUR_MS)
@@ -63,7 +44,7 @@ def test_what_did_not_land_goes_out_again(ledger: TrueLedger):
 
 
 def test_what_landed_is_acknowledged(ledger: TrueLedger):
-    _settle(ledger, 9)
+    ledger.settle(9, SETTLED_MS)
     ledger.read("tokens", hours((0, 9)), SETTLED_MS + 3 * HOUR_MS)
     steps = [step.detail for step in journey.explain(ledger.writer, "inference", "e2")]
     assert any("settled; landed" in step for step in steps)

@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 
 from trueup.ledger.invoices import Allocation, BilledItem, Holding
 from trueup.ledger.store import barrier, queries
+from trueup.ledger.store.invoices import in_64_bits
 
 Divide = Callable[[BilledItem, Sequence[Holding]], tuple[int, Sequence[Allocation]]]
 """Gives the billed quantity in the smallest unit, and how each intent's quantity is divided."""
@@ -51,7 +52,7 @@ def _post(connection: psycopg.Connection, item: BilledItem, divide: Divide, writ
             _sql("holdings"), {"lane_id": item.lane_id, "period_start": item.period_start, "period_end": item.period_end}
         ).fetchall()
     billed, allocations = divide(item, holdings)
-    amounts = [allocation.amount_missed_minor for allocation in allocations]
+    amounts = [in_64_bits(allocation.amount_missed_minor) for allocation in allocations]
     batch_id = barrier.next_batch(connection)
     connection.execute(queries.load("dispatch_cut")["insert_batch"], {"batch_id": batch_id, "kind": "invoice", "writer": writer})
     posting = connection.execute(
@@ -69,7 +70,7 @@ def _post(connection: psycopg.Connection, item: BilledItem, divide: Divide, writ
             "quantity_acknowledged": sum(holding.quantity for holding in holdings),
             "quantity_invoiced": sum(allocation.quantity_invoiced for allocation in allocations),
             "quantity_missed": sum(allocation.quantity_missed for allocation in allocations),
-            "amount_missed_minor": None if None in amounts else sum(amount or 0 for amount in amounts),
+            "amount_missed_minor": None if None in amounts else in_64_bits(sum(amount or 0 for amount in amounts)),
             "currency": item.currency,
             "batch_id": batch_id,
         },

@@ -180,7 +180,7 @@ def store_expected(connection: psycopg.Connection, lines: Sequence[ExpectedLine]
                 "sources": [line.source for line in lines],
                 "positions": [line.position for line in lines],
                 "quantities": [line.quantity_ledger for line in lines],
-                "amounts": [line.amount_expected_minor for line in lines],
+                "amounts": [in_64_bits(line.amount_expected_minor) for line in lines],
             },
         )
         for margin in margins:
@@ -236,6 +236,11 @@ def lines(connection: psycopg.Connection, customer: str, *, preview: bool | None
 def at_risk(connection: psycopg.Connection) -> list[tuple[str, str, int]]:
     """State, currency and amount in minor units of what is on no invoice yet."""
     return [(state, currency, int(amount)) for state, currency, amount in connection.execute(_sql("at_risk"))]
+
+
+def in_64_bits(amount_minor: int | None) -> int | None:
+    """Give an amount as the ledger keeps it: one that 64 bits do not hold counts as not known, which no real invoice ever asks for."""
+    return amount_minor if amount_minor is not None and abs(amount_minor) < 2**63 else None
 
 
 def _instant(ms: int | None) -> datetime | None:

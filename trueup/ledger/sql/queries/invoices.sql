@@ -293,7 +293,7 @@ order by l.period_start, l.invoice_id, l.subscription_item_id, l.tier, l.line_id
 
 -- name: at_risk
 -- What is not billed, by what keeps it off, in minor units.
-select u.state, u.currency, sum(u.amount_at_risk_minor)::bigint
+select u.state, u.currency, sum(u.amount_at_risk_minor)
 from finance.unbilled_usage u
 where u.amount_at_risk_minor is not null and u.currency is not null
 group by u.state, u.currency;

@@ -136,4 +136,5 @@ comment on table ops.invoice_read is 'Whose invoices were read, and when.';
 comment on column ops.invoice_read.stripe_customer is 'Stripe''s customer id.';
 comment on column ops.invoice_read.read_at is 'When they were last asked for.';
 
-comment on function ops.to_minor_units(numeric) is 'An exact amount in whole minor units: the one place where SQL rounds money.';
+comment on function ops.round_minor_units(numeric) is 'An exact amount in whole minor units: the one place where SQL rounds money.';
+comment on function ops.to_minor_units(numeric) is 'The same as 64 bits; null beyond them.';

@@ -87,6 +87,8 @@ with legs as (
         h.meter,
         h.scale,
         s.segment_start,
+        -- Stripe bills what was sent by the second it was sent for.
+        coalesce(i.stripe_timestamp, s.segment_start) as used_at,
         date_trunc('hour', s.segment_start, 'UTC') as hour,
         case
             when s.account_id = 2
@@ -141,7 +143,7 @@ with legs as (
     left join meter_name e on e.meter = n.meter and (n.stripe_event_name is null or n.stripe_event_name = e.stripe_event_name)
     left join derived.item_period p
         on p.stripe_customer = n.stripe_customer and p.stripe_event_name = coalesce(n.stripe_event_name, e.stripe_event_name)
-        and p.period_start <= n.segment_start and p.period_end > n.segment_start
+        and p.period_start <= n.used_at and p.period_end > n.used_at
     order by n.number, p.period_start desc nulls last, p.subscription_item_id
 ), stated as (
     select
@@ -161,10 +163,10 @@ with legs as (
         case
             when p.state <> 'acknowledged_not_invoiced' or p.subscription_item_id is not null then null
             when r.ends_at is null then 'no subscription of the customer has a price for it'
-            when p.segment_start >= r.ends_at
-                then format('no billing period covers it: the last one ended at %s', to_char(r.ends_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
-            when p.segment_start < r.begins_at
-                then format('no billing period covers it: the first one began at %s', to_char(r.begins_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+            when p.used_at >= r.ends_at
+                then format('no billing period covers it: the last one known ended at %s', to_char(r.ends_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+            when p.used_at < r.begins_at
+                then format('no billing period covers it: the first one known began at %s', to_char(r.begins_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
             else 'no billing period covers it'
         end as why,
         -- Outside of every period it is worth what the last one would have charged.
@@ -188,7 +190,7 @@ select
         select v.close_margin_seconds from ledger.meter_version v where v.meter = t.meter order by v.version desc limit 1
     ), 600) * interval '1 s' as deadline,
     case
-        when t.shown_state = 'missed_invoice' then case when count(t.amount_missed_minor) = count(*) then sum(t.amount_missed_minor)::bigint end
+        when t.shown_state = 'missed_invoice' then case when count(t.amount_missed_minor) = count(*) then ops.to_minor_units(sum(t.amount_missed_minor)) end
         else ops.to_minor_units(ops.in_unit(sum(t.quantity), t.scale) * t.worth_each)
     end as amount_at_risk_minor,
     t.worth_currency as currency,
@@ -210,7 +212,7 @@ comment on column finance.unbilled_usage.quantity_smallest is 'The same as an in
 comment on column finance.unbilled_usage.state is 'unsent; in_flight (a call to Stripe is planned or open); unknown (in flight, the answer never came); acknowledged_not_invoiced (Stripe received it); missed_invoice; rejected (Stripe refused it); in_review (late, a person decides); unmapped (no Stripe customer); no_plan and ambiguous_plan (the meter is counted per plan); no_price (no subscription of the customer has a price for it).';
 comment on column finance.unbilled_usage.oldest_event_at is 'Event time of the oldest usage in the row.';
 comment on column finance.unbilled_usage.deadline is 'Until when it can still reach its own invoice; null while the period is not known.';
-comment on column finance.unbilled_usage.amount_at_risk_minor is 'What it is worth at the customer''s marginal price, outside of every billing period at the last one''s, in minor units of the currency; null where no price is known.';
+comment on column finance.unbilled_usage.amount_at_risk_minor is 'What it is worth at the customer''s marginal price, outside of every billing period at the last one''s, in minor units of the currency; null where no price is known, or where 64 bits do not hold it.';
 comment on column finance.unbilled_usage.currency is 'ISO 4217 currency of the amount; null where no price is known.';
 comment on column finance.unbilled_usage.as_of is 'When this row was computed.';
 comment on column finance.unbilled_usage.why is 'Why usage that Stripe received can be on no invoice as things stand: no billing period covers it. Null otherwise.';

@@ -100,19 +100,19 @@ with billed as (
         coalesce(m.used, 0) as used, coalesce(m.taken_back, 0) as taken_back, coalesce(m.invoiced, 0) as invoiced,
         coalesce(m.charged_by_item, 0) as charged_by_item, coalesce(m.waived, 0) as waived, coalesce(m.written_off, 0) as written_off,
         case when m.month is null then w.used_minor
-            when w.month is null then ops.to_minor_units(m.used * r.worth)
+            when w.month is null then ops.round_minor_units(m.used * r.worth)
             when m.used = w.quantity_used then w.used_minor
-            else w.used_minor + ops.to_minor_units((m.used - w.quantity_used) * r.worth)
+            else w.used_minor + ops.round_minor_units((m.used - w.quantity_used) * r.worth)
         end as used_minor,
         case when m.month is null then w.taken_back_minor
             -- Rounded together with what was used, since one line bills both.
-            when w.month is null then ops.to_minor_units((m.used + m.taken_back) * r.worth) - ops.to_minor_units(m.used * r.worth)
+            when w.month is null then ops.round_minor_units((m.used + m.taken_back) * r.worth) - ops.round_minor_units(m.used * r.worth)
             when m.taken_back = w.quantity_taken_back then w.taken_back_minor
-            else w.taken_back_minor + ops.to_minor_units((m.taken_back - w.quantity_taken_back) * r.worth)
+            else w.taken_back_minor + ops.round_minor_units((m.taken_back - w.quantity_taken_back) * r.worth)
         end as taken_back_minor,
-        ops.to_minor_units(m.charged_by_item * r.worth) as charged_by_item_minor,
-        ops.to_minor_units(m.waived * r.worth) as waived_minor,
-        ops.to_minor_units(m.written_off * r.worth) as written_off_minor
+        ops.round_minor_units(m.charged_by_item * r.worth) as charged_by_item_minor,
+        ops.round_minor_units(m.waived * r.worth) as waived_minor,
+        ops.round_minor_units(m.written_off * r.worth) as written_off_minor
     from derived.usage_month m
     join derived.subject s on s.subject_id = m.subject_id
     full join ops.period_worth w
@@ -131,11 +131,11 @@ with billed as (
         sum(v.charged_by_item) as charged_by_item,
         sum(v.waived) as waived,
         sum(v.written_off) as written_off,
-        sum(v.used_minor)::bigint as used_minor,
-        sum(v.taken_back_minor)::bigint as taken_back_minor,
-        coalesce(sum(v.charged_by_item_minor), case when v.currency is not null then 0 end)::bigint as charged_by_item_minor,
-        coalesce(sum(v.waived_minor), case when v.currency is not null then 0 end)::bigint as waived_minor,
-        coalesce(sum(v.written_off_minor), case when v.currency is not null then 0 end)::bigint as written_off_minor,
+        sum(v.used_minor) as used_minor,
+        sum(v.taken_back_minor) as taken_back_minor,
+        coalesce(sum(v.charged_by_item_minor), case when v.currency is not null then 0 end) as charged_by_item_minor,
+        coalesce(sum(v.waived_minor), case when v.currency is not null then 0 end) as waived_minor,
+        coalesce(sum(v.written_off_minor), case when v.currency is not null then 0 end) as written_off_minor,
         case when v.currency is not null then coalesce((
             select sum(b.amount_minor) from billed b where b.month = v.month and b.meter = v.meter and b.currency = v.currency
         ), 0) end as invoiced_minor
@@ -164,14 +164,14 @@ select
     ops.in_unit(r.waived, r.scale) as waived_quantity,
     ops.in_unit(r.written_off, r.scale) as written_off_quantity,
     ops.in_unit(r.closing, r.scale) as closing_quantity,
-    case when r.currency is not null then coalesce(lag(r.closing_minor) over line, 0)::bigint end as opening_minor,
-    r.used_minor as usage_minor,
-    r.taken_back_minor as corrections_minor,
-    r.invoiced_minor::bigint as invoiced_minor,
-    r.charged_by_item_minor,
-    r.waived_minor,
-    r.written_off_minor,
-    r.closing_minor::bigint as closing_minor
+    case when r.currency is not null then ops.to_minor_units(coalesce(lag(r.closing_minor) over line, 0)) end as opening_minor,
+    ops.to_minor_units(r.used_minor) as usage_minor,
+    ops.to_minor_units(r.taken_back_minor) as corrections_minor,
+    ops.to_minor_units(r.invoiced_minor) as invoiced_minor,
+    ops.to_minor_units(r.charged_by_item_minor) as charged_by_item_minor,
+    ops.to_minor_units(r.waived_minor) as waived_minor,
+    ops.to_minor_units(r.written_off_minor) as written_off_minor,
+    ops.to_minor_units(r.closing_minor) as closing_minor
 from running r
 window line as (partition by r.meter, r.currency order by r.month);
 

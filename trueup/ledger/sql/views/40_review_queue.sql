@@ -1,7 +1,35 @@
 -- What a person has to decide: late usage, usage that missed its deadline, and events whose second payload differs. A case grows
 -- until it is decided.
 create view finance.review_queue as
-with item as (
+with told_intent as (
+    -- Captured in time, and not through when the deadline came: never sent.
+    select 'past_deadline' as kind, o.intent_id, o.recorded_at as opened_at, null as stripe_event_name
+    from ledger.outcome o
+    where o.class = 'expired'
+    union all
+    -- Stripe received it, and no billing period covers it: the subscription was cancelled, or there never was one. A week is left for a
+    -- subscription that begins in the past, or for a renewal that is not known yet; once the last one was cancelled a day is.
+    select 'no_subscription', u.intent_id, u.opened_at, u.stripe_event_name
+    from (
+        select
+            a.intent_id,
+            n.stripe_event_name,
+            a.acknowledged_at + case when a.stripe_timestamp >= r.ends_at and exists (
+                select from ledger.billing_period b
+                join ledger.stripe_event d on d.object_id = b.subscription_id and d.type = 'customer.subscription.deleted'
+                where b.stripe_customer = n.stripe_customer and b.stripe_event_name = n.stripe_event_name and b.period_end = r.ends_at
+            ) then interval '1 day' else interval '7 days' end as opened_at
+        from derived.acknowledged_intent a
+        join ledger.lane n on n.lane_id = a.lane_id
+        left join derived.item_reach r on r.stripe_customer = n.stripe_customer and r.stripe_event_name = n.stripe_event_name
+        where not exists (
+            select from derived.priced_period p
+            where p.stripe_customer = n.stripe_customer and p.stripe_event_name = n.stripe_event_name
+                and p.period_start <= a.stripe_timestamp and p.period_end > a.stripe_timestamp
+        )
+    ) u
+    where u.opened_at <= ops.now()
+), item as (
     select
         case when e.late then 'late' else 'past_deadline' end as kind,
         e.customer,
@@ -10,7 +38,8 @@ with item as (
         e.event_time,
         case when e.late then e.arrival - e.event_time - m.billing_window_seconds * interval '1 second' end as late_by,
         e.billable_quantity as quantity,
-        b.recorded_at
+        b.recorded_at,
+        null as stripe_event_name
     from ledger.event e
     join derived.event_destination d on d.identity = e.identity and d.to_account = 8
     join ledger.batch b on b.batch_id = e.batch_id
@@ -24,40 +53,30 @@ with item as (
     ) v on true
     left join ledger.meter_version m on m.version = v.catalogue_version and m.meter = e.meter
     union all
-    -- Captured in time, and not through when the deadline came: the events behind an intent that was never sent.
-    select 'past_deadline', e.customer, e.meter, e.source, e.event_time, null, e.billable_quantity, o.recorded_at
-    from ledger.outcome o
-    join ledger.intent i on i.intent_id = o.intent_id
-    join ledger.event e
-        on e.subject_id = i.subject_id and e.batch_id > i.after_batch and e.batch_id <= i.through_batch
-        and e.event_time >= i.segment_start and e.event_time < i.segment_end
-    join derived.event_destination d on d.identity = e.identity and d.to_account = 2
-    where o.class = 'expired'
-    union all
-    -- Stripe received it, and no billing period covers it: the subscription was cancelled, or there never was one. A week is left for a
-    -- subscription that begins in the past; once the last one ended nothing more is to come, and a day is.
-    select 'no_subscription', e.customer, e.meter, e.source, e.event_time, null, e.billable_quantity, u.opened_at
-    from (
-        select
-            a.intent_id,
-            a.acknowledged_at + case when a.stripe_timestamp >= r.ends_at then interval '1 day' else interval '7 days' end as opened_at
-        from derived.acknowledged_intent a
-        join ledger.lane n on n.lane_id = a.lane_id
-        left join derived.item_reach r on r.stripe_customer = n.stripe_customer and r.stripe_event_name = n.stripe_event_name
-        where not exists (
-            select from derived.priced_period p
-            where p.stripe_customer = n.stripe_customer and p.stripe_event_name = n.stripe_event_name
-                and p.period_start <= a.stripe_timestamp and p.period_end > a.stripe_timestamp
+    -- The events behind an intent, and behind those of which it sends again what had not landed.
+    select u.kind, e.customer, e.meter, e.source, e.event_time, null, e.billable_quantity, u.opened_at, u.stripe_event_name
+    from told_intent u
+    cross join lateral (
+        with recursive behind (intent_id) as (
+            select u.intent_id
+            union
+            select p.intent_id
+            from behind s
+            join ledger.intent i on i.intent_id = s.intent_id
+            join ledger.posting p
+                on p.subject_id = i.subject_id and p.segment_start = i.segment_start and p.from_account = 3 and p.to_account = 2
+                and p.batch_id > i.after_batch and p.batch_id <= i.through_batch
         )
-    ) u
-    join ledger.intent i on i.intent_id = u.intent_id
+        select s.intent_id from behind s
+    ) s
+    join ledger.intent i on i.intent_id = s.intent_id
     join ledger.event e
         on e.subject_id = i.subject_id and e.batch_id > i.after_batch and e.batch_id <= i.through_batch
         and e.event_time >= i.segment_start and e.event_time < i.segment_end
     join derived.event_destination d on d.identity = e.identity and d.to_account = 2
-    where u.opened_at <= ops.now() and not exists (select from ledger.never_billed_customer w where w.customer = e.customer)
+    where u.kind <> 'no_subscription' or not exists (select from ledger.never_billed_customer w where w.customer = e.customer)
     union all
-    select 'conflict', c.customer, c.meter, c.source, c.event_time, null, c.quantity, b.recorded_at
+    select 'conflict', c.customer, c.meter, c.source, c.event_time, null, c.quantity, b.recorded_at, null
     from ledger.conflict c
     join ledger.batch b on b.batch_id = c.batch_id
 ), placed as (
@@ -82,7 +101,8 @@ with item as (
         max(i.late_by) as late_by,
         sum(i.quantity) as quantity,
         count(*) as event_count,
-        min(i.recorded_at) as opened_at
+        min(i.recorded_at) as opened_at,
+        min(i.stripe_event_name) as stripe_event_name
     from placed i
     group by i.kind, i.customer, i.meter, i.source, i.period_start
 ), priced as (
@@ -91,8 +111,9 @@ with item as (
     from grouped g
     left join derived.customer_item_period p
         on p.customer = g.customer and p.meter = g.meter and g.kind <> 'conflict'
-        and (g.kind = 'no_subscription' or p.period_start <= g.first_event_time and p.period_end > g.first_event_time)
-    order by g.kind, g.customer, g.meter, g.source, g.period_start, p.period_end desc nulls last, p.period_start desc, p.subscription_item_id
+        and (p.stripe_event_name = g.stripe_event_name or p.period_start <= g.first_event_time and p.period_end > g.first_event_time)
+    order by g.kind, g.customer, g.meter, g.source, g.period_start, case when g.kind = 'no_subscription' then p.period_end end desc nulls last,
+        p.period_start desc nulls last, p.subscription_item_id
 )
 select
     -- Each part goes in with its length, so that no two cases share an id.
@@ -124,7 +145,7 @@ left join derived.meter m on m.meter = g.meter;
 
 comment on view finance.review_queue is 'Cases a person decides, one per customer, meter, period, kind and source. A case grows until it is decided.';
 comment on column finance.review_queue.review_id is 'Id of the case; the same for as long as the case grows.';
-comment on column finance.review_queue.kind is 'late (it came after the meter''s billing window), past_deadline (it could not reach its own invoice any more), no_subscription (Stripe received it and no billing period covers it: a day after its last subscription ended, a week without any) or conflict (an id that was recorded already came again with another content).';
+comment on column finance.review_queue.kind is 'late (it came after the meter''s billing window), past_deadline (it could not reach its own invoice any more), no_subscription (Stripe received it and no billing period covers it: a day after its last subscription was cancelled, else a week) or conflict (an id that was recorded already came again with another content).';
 comment on column finance.review_queue.customer_id is 'Our id of the customer; of a conflict, as its second payload says.';
 comment on column finance.review_queue.meter is 'Meter of the catalogue; of a conflict, as its second payload says.';
 comment on column finance.review_queue.period_start is 'Start of the period the usage belongs to: the billing period, or the UTC calendar month of its event time while that is not known.';
