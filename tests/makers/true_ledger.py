@@ -17,10 +17,10 @@ from services.stripe_sink.core.dispatch_intent import draft
 from tests.conftest import Database
 from tests.makers.capture_batches import NOON_MS
 from trueup.contracts.catalogue import FROM_THE_BEGINNING_MS, CatalogueVersion, Timeline, VersionInForce, parse
-from trueup.ledger.intents import Call, Result
+from trueup.ledger.intents import Call, Reading, Result
 from trueup.ledger.store import capture, catalogue, clock, customers, periods, reconciliation
 from trueup.ledger.store.connection import connect
-from trueup.ledger.store.dispatch import cuts, lanes
+from trueup.ledger.store.dispatch import cuts, lanes, settlements
 from trueup.ledger.store.reconciliation import HourReading
 
 MINUTE_MS = 60_000
@@ -149,6 +149,20 @@ class TrueLedger:
             if not answer.final:
                 break
         return sent
+
+    def settle(self, landed_quantity: int, now_ms: int) -> None:
+        """Two readings a quarter of an hour apart that agree, for each hour that waits; with any quantity all of it had landed."""
+
+        def verdict(reading: Reading) -> settlements.Verdict:
+            return settlements.Verdict([item.intent_id for item in reading.unknown] if landed_quantity else [])
+
+        for read_at_ms in (now_ms, now_ms + 16 * MINUTE_MS):
+            self.set_now(read_at_ms)
+            for hour in settlements.hours(self.writer):
+                epoch = settlements.lease(self.writer, hour, "sink", 60.0)
+                assert epoch is not None
+                settlements.read(self.writer, hour, epoch, landed_quantity, verdict, "sink")
+                self.admin.execute("update ops.lane_state set leased_until = '-infinity'")
 
     def _claim(self) -> list[Call]:
         return lanes.claim(self.writer, "sink", lease_seconds=60.0, most=100, key_of=lambda pick: pick.identifier)
