@@ -91,7 +91,10 @@ class Cutter:
             if not item.fits:
                 self._log.error("set aside: no intent can hold this usage", subject=item.subject_id, segment_start=item.segment_start_ms)
         drafts = [draft(item, stripe_account=account) for item in covered if item.events]
-        return cuts.make_intents(connection, drafts, [item for item in covered if not item.events], self._writer)
+        made = cuts.make_intents(connection, drafts, [item for item in covered if not item.events], self._writer)
+        # What another cutter judged, and this one did not look at, may have to be divided before.
+        self._look_for_boundaries |= made < len(drafts)
+        return made
 
     def _stripe_account(self, connection: Connection, *, armed: bool) -> str:
         if self._account is None:

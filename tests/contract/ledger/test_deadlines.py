@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from services.stripe_sink.core.dispatch_intent import draft
 from tests.conftest import Database
 from tests.makers.capture_batches import make_announced, make_event, make_forwarded
 from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, RETRY, UNKNOWN, TrueLedger, true_ledger
+from trueup.ledger.intents import Draft
 from trueup.ledger.periods import PeriodEvent, PeriodFact
-from trueup.ledger.store import periods, proof
+from trueup.ledger.store import customers, periods, proof
 from trueup.ledger.store.dispatch import cuts, lanes, settlements
 from trueup.ledger.store.instants import instant
 
@@ -151,6 +154,67 @@ def test_what_came_while_a_division_was_made_is_divided_by_the_next(ledger: True
     assert cuts.split(ledger.writer, "sink") == 1
     _cut(ledger, NOON_MS + HOUR_MS)
     assert _sent(ledger) == [(WINDOW_MS, 3, 2), (BOUNDARY_MS, 20, 2)]
+
+
+def _due(ledger: TrueLedger) -> list[Draft]:
+    """What a cutter read and drew up, and did not write yet."""
+    return [draft(item, stripe_account="acct_test") for item in cuts.coverages(ledger.writer, 1_000)]
+
+
+def test_what_another_cutter_divided_meanwhile_is_not_covered_whole(ledger: TrueLedger) -> None:
+    """Two cutters under one cut: neither the intent nor the note of what is due may be of what was divided."""
+    _use(ledger, (WINDOW_MS, 1), (BOUNDARY_MS, 4))
+    ledger.set_now(NOON_MS + HOUR_MS)
+    cuts.discover(ledger.writer, cuts.cut(ledger.writer))
+    cuts.judge(ledger.writer)
+    (read,) = _due(ledger)
+    _period(ledger, BOUNDARY_MS, BOUNDARY_MS + 30 * DAY_MS)
+    assert cuts.split(ledger.writer, "other") == 1
+    assert cuts.make_intents(ledger.writer, [read], [], "sink") == 0
+    _cut(ledger, NOON_MS + HOUR_MS)
+    assert _sent(ledger) == [(WINDOW_MS, 1, 1), (BOUNDARY_MS, 4, 1)]
+
+
+def test_what_another_cutter_is_about_to_divide_is_not_covered_whole(ledger: TrueLedger) -> None:
+    """It judged under the new period, and this one does not look again: an intent through the boundary could not be taken back."""
+    _use(ledger, (WINDOW_MS, 1), (BOUNDARY_MS, 4), (BOUNDARY_MS + 30 * MINUTE_MS, 64))
+    _period(ledger, BOUNDARY_MS, BOUNDARY_MS + 30 * DAY_MS)
+    ledger.set_now(NOON_MS + HOUR_MS)
+    cuts.discover(ledger.writer, cuts.cut(ledger.writer))
+    cuts.judge(ledger.writer)
+    assert cuts.make_intents(ledger.writer, _due(ledger), [], "sink") == 1
+    _cut(ledger, NOON_MS + HOUR_MS)
+    assert _sent(ledger) == [(WINDOW_MS, 1, 1), (BOUNDARY_MS, 4, 1), (NOON_MS + 45 * MINUTE_MS, 64, 1)]
+
+
+def test_what_another_cutter_judged_otherwise_meanwhile_keeps_its_place(ledger: TrueLedger) -> None:
+    """Mapped to another Stripe customer: nothing goes to the one before, and it is still due."""
+    _use(ledger, (NOON_MS, 7))
+    ledger.set_now(NOON_MS + HOUR_MS)
+    cuts.discover(ledger.writer, cuts.cut(ledger.writer))
+    cuts.judge(ledger.writer)
+    (read,) = _due(ledger)
+    customers.map_customer(ledger.writer, "acme", "cus_other", reason="test", recorded_by="test")
+    cuts.judge(ledger.writer)
+    assert cuts.make_intents(ledger.writer, [read], [], "sink") == 0
+    assert ledger.cut(NOON_MS + HOUR_MS) == 1
+    assert ledger.rows("select l.stripe_customer, i.quantity from ledger.intent i join ledger.lane l using (lane_id)") == [("cus_other", 7)]
+
+
+def test_a_division_waits_for_another_cutter(ledger: TrueLedger) -> None:
+    """Passing it by, a cutter would go on to its intents with what it should have divided."""
+    _use(ledger, (WINDOW_MS, 1), (BOUNDARY_MS, 4))
+    ledger.set_now(NOON_MS + HOUR_MS)
+    cuts.discover(ledger.writer, cuts.cut(ledger.writer))
+    cuts.judge(ledger.writer)
+    _period(ledger, BOUNDARY_MS, BOUNDARY_MS + 30 * DAY_MS)
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.admin.transaction():
+            ledger.admin.execute("select from ops.dispatch_progress for update")
+            dividing = pool.submit(cuts.split, ledger.writer, "sink")
+            with pytest.raises(TimeoutError):
+                dividing.result(0.5)
+        assert dividing.result(10) == 1
 
 
 @pytest.mark.parametrize("divided_before", [False, True])

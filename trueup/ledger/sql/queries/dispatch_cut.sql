@@ -64,6 +64,10 @@ cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', t.length
 -- One cutter at a time looks and cuts; a second one passes by.
 select g.discovered_through, g.cut_id from ops.dispatch_progress g for update skip locked;
 
+-- name: await_progress
+-- The same for whoever may not pass by.
+select g.discovered_through, g.cut_id from ops.dispatch_progress g for update;
+
 -- name: discover
 -- A posting is due a minute after its segment's end, or after the end of the roll-up in which it was recorded: so stragglers of a
 -- segment go out together, at most once per roll-up, at dates that do not depend on how fast anything ran.
@@ -250,6 +254,15 @@ cross join lateral (
 -- The coverage still stands: no newer cut was looked through since it was read. The lock keeps it so until the intents are in.
 select g.cut_id from ops.dispatch_progress g where g.discovered_through = %(through)s for update;
 
+-- name: still_due
+-- Which of these segments nobody covered, divided or judged otherwise since they were read.
+select u.subject_id, u.segment_start
+from unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[], %(stripe_customers)s::text[], %(stripe_event_names)s::text[])
+    as g (subject_id, segment_start, stripe_customer, stripe_event_name)
+join ops.uncovered_segment u
+    on u.subject_id = g.subject_id and u.segment_start = g.segment_start and u.waits_for is null
+    and u.stripe_customer = g.stripe_customer and u.stripe_event_name = g.stripe_event_name;
+
 -- name: make_lanes
 with given as (
     select distinct g.stripe_customer, g.stripe_event_name
@@ -420,7 +433,8 @@ cross join lateral (
 where i.intent_id = o.intent_id and o.deadline is distinct from d.deadline;
 
 -- name: dividing
--- Boundaries of periods strictly inside segments that wait to be cut, up to the last cut that was looked through.
+-- Boundaries of periods strictly inside segments that wait to be cut, up to the last cut that was looked through: inside all of
+-- them, or those that are named.
 select distinct u.subject_id, u.segment_start, c.through_batch, b.boundary
 from ops.uncovered_segment u
 cross join ops.dispatch_progress g
@@ -435,6 +449,13 @@ cross join lateral (
     where i.subject_id = u.subject_id and i.segment_start = u.segment_start
 ) c
 where b.boundary > u.segment_start and b.boundary < u.segment_start + interval '1 hour' and u.waits_for is distinct from 'too_large'
+    and (
+        %(subject_ids)s::bigint[] is null
+        or (u.subject_id, u.segment_start) in (
+            select g.subject_id, g.segment_start
+            from unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[]) as g (subject_id, segment_start)
+        )
+    )
     and exists (
         select from ledger.posting q
         join ledger.batch w on w.batch_id = q.batch_id and w.kind in ('capture', 'split', 'settlement')

@@ -103,7 +103,7 @@ def split(connection: psycopg.Connection, writer: str) -> int:
     The next cut finds the parts. Nothing happens when another cutter looked through a newer cut meanwhile. A segment whose parts
     no posting can hold waits for a person; the others are divided without it.
     """
-    found = connection.execute(_sql("dividing")).fetchall()
+    found = _dividing(connection)
     if not found:
         return 0
     try:
@@ -111,6 +111,11 @@ def split(connection: psycopg.Connection, writer: str) -> int:
     except psycopg.errors.NumericValueOutOfRange:
         segments = {(item[0], item[1]): [other for other in found if other[:2] == item[:2]] for item in found}
         return sum(_split_alone(connection, edges, writer) for edges in segments.values())
+
+
+def _dividing(connection: psycopg.Connection, among: dict[str, object] | None = None) -> list[tuple[Any, ...]]:
+    """Segments to divide, as (subject, start, batch after which, boundary); all of them, or those among a few."""
+    return connection.execute(_sql("dividing"), among or {"subject_ids": None, "segment_starts": None}).fetchall()
 
 
 def _split_alone(connection: psycopg.Connection, edges: list[tuple[Any, ...]], writer: str) -> int:
@@ -125,8 +130,11 @@ def _split(connection: psycopg.Connection, found: list[tuple[Any, ...]], writer:
     with connection.transaction():
         connection.execute(_sql("read_committed"))
         barrier.share(connection)
-        row = connection.execute(_sql("lock_progress")).fetchone()
-        if row is None or not set(found) <= set(connection.execute(_sql("dividing")).fetchall()):
+        # Whoever passed by here would go on to make an intent of what ought to be divided. What it waited for may have divided some.
+        row = connection.execute(_sql("await_progress")).fetchone()
+        still = set(_dividing(connection))
+        found = [item for item in found if item in still]
+        if row is None or not found:
             return 0
         batch_id = barrier.next_batch(connection)
         connection.execute(_sql("insert_batch"), {"batch_id": batch_id, "kind": "split", "writer": writer})
@@ -171,7 +179,8 @@ def make_intents(connection: psycopg.Connection, drafts: Sequence[Draft], exhaus
     """Write intents and move their quantity to in_flight, together; says how many were new.
 
     What another cutter made first is left as it is, what is too large for one intent waits for a person. Nothing happens when a
-    newer cut was looked through since the coverage was read: the same segments come again with it.
+    newer cut was looked through since the coverage was read: the same segments come again with it. What was divided or judged
+    otherwise since, or is to be divided before, is left for the next round.
     """
     everything = [item.coverage for item in drafts] + list(exhausted)
     with connection.transaction():
@@ -180,10 +189,24 @@ def make_intents(connection: psycopg.Connection, drafts: Sequence[Draft], exhaus
         locked = connection.execute(_sql("lock_covered"), {"through": everything[0].looked_through}).fetchone()
         if locked is None:
             return 0
+        still = _still_due(connection, everything)
+        drafts = [item for item in drafts if _segment(item.coverage) in still]
+        everything = [item for item in everything if _segment(item) in still]
         made = _insert_intents(connection, drafts, int(locked[0]), writer) if drafts else 0
         connection.execute(_sql("covered"), _segments([item for item in everything if item.fits and item.whole]))
         connection.execute(_sql("set_aside"), _segments([item for item in everything if not item.fits]))
     return made
+
+
+def _still_due(connection: psycopg.Connection, read: Sequence[Coverage]) -> set[tuple[object, object]]:
+    targets = {"stripe_customers": [item.stripe_customer for item in read], "stripe_event_names": [item.stripe_event_name for item in read]}
+    still = set(connection.execute(_sql("still_due"), _segments(read) | targets).fetchall())
+    # Another cutter may have judged them and not divided them yet: an intent through the boundary could never be taken back.
+    return still - {(item[0], item[1]) for item in _dividing(connection, _segments(read))}
+
+
+def _segment(covered: Coverage) -> tuple[object, object]:
+    return covered.subject_id, covered.segment_start
 
 
 def _segments(covered: Sequence[Coverage]) -> dict[str, object]:
