@@ -49,7 +49,7 @@ def main() -> int:
             settings.reconciler_readers,
             Invoices(session, InvoiceReader(settings.stripe_api_key, settings.stripe_url), room, usual.sweep_seconds, registry),
         )
-        keeper = _keeper(settings, room, clock, registry)
+        keeper = _keeper(settings, room, clock, registry, stop)
         server = RoomServer(
             settings.http_port,
             registry,
@@ -65,11 +65,13 @@ def main() -> int:
         finally:
             keeper.stop()
             server.stop()
+        if keeper.failure is not None:
+            raise keeper.failure
 
     return run_room(room, body)
 
 
-def _keeper(settings: Settings, room: str, clock: Clock, registry: Registry) -> PeriodRoom:
+def _keeper(settings: Settings, room: str, clock: Clock, registry: Registry, stop: Stop) -> PeriodRoom:
     """The period keeper; without a broker it lives on polling alone, and no period of its is provable: nobody says what is not captured."""
     session = Session(settings.postgres_dsn, f"{room}-periods")
     stripe = PeriodReader(settings.stripe_api_key, settings.stripe_url)
@@ -85,7 +87,8 @@ def _keeper(settings: Settings, room: str, clock: Clock, registry: Registry) -> 
             flushing=Flushing(session, stripe, 900 if clock.simulated else 5),
             webhooks=WebhookTopic(settings) if settings.kafka_bootstrap else None,
             registry=registry,
-        )
+        ),
+        end=stop.ask,
     )
 
 

@@ -15,3 +15,7 @@ class Transient(PipelineError):
 
 class Broken(PipelineError):
     """An invariant does not hold: stop here, keep the input, and page. Trying again would only repeat it."""
+
+
+class Restart(PipelineError):
+    """This process cannot go on, a new one can: end, and be started again."""

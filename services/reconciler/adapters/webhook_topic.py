@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from trueup.contracts.codec import decode_webhook
-from trueup.contracts.errors import Poison, Transient
+from trueup.contracts.errors import Poison, Restart, Transient
 from trueup.contracts.topics import TopicNames
 from trueup.contracts.webhooks import StripeWebhook
 from trueup.runtime import log
@@ -42,14 +42,14 @@ class WebhookTopic:
         self._consumer.subscribe([self.topic], on_assign=self._on_assign, on_revoke=self._on_gone, on_lost=self._on_gone)
 
     def read(self, wait_seconds: float, most: int = 500) -> Received:
-        """The next notifications."""
+        """The next notifications; Restart when the client is dead, as one that slept while another took its name."""
         received = Received()
         for message in self._consumer.consume(most, wait_seconds):
             self._take(message, received)
         return received
 
     def commit(self, received: Received) -> None:
-        """Say that these were kept; Transient when the broker did not take it, and they come again."""
+        """Say that these were kept; Transient or Restart when the broker did not take it, and they come again."""
         # Not sooner: until then the room is not at rest.
         self._reached |= received.reached
         if not received.positions:
@@ -58,7 +58,8 @@ class WebhookTopic:
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as failure:
-            raise Transient(f"{self.topic}: {failure}") from failure
+            again = Restart if is_fatal(failure.args[0]) else Transient
+            raise again(f"{self.topic}: {failure}") from failure
 
     def behind(self) -> str:
         """Why reading is not at the end of the topic as it is now; empty when it is."""
@@ -112,6 +113,6 @@ class WebhookTopic:
             self._log.error("notifications were deleted before they were read", partition=partition, why=error.str())
             self._consumer.seek(TopicPartition(self.topic, partition, OFFSET_BEGINNING))
         elif is_fatal(error):
-            raise KafkaException(error)
+            raise Restart(f"{self.topic}: {error.str()}")
         else:
             self._log.warning("the topic answered with an error, reading goes on", error=error.name(), detail=error.str())

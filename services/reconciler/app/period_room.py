@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.reconciler.adapters.webhook_topic import WebhookTopic
@@ -10,7 +11,7 @@ from services.reconciler.app.flushing import Flushing
 from services.reconciler.app.notifications import Notifications
 from services.reconciler.app.periods import Periods
 from services.reconciler.metrics import DEADLINE
-from trueup.contracts.errors import Broken, Transient
+from trueup.contracts.errors import Broken, Restart, Transient
 from trueup.ledger.store import periods
 from trueup.ledger.store.session import Session
 from trueup.runtime import log
@@ -37,10 +38,15 @@ class PeriodParts:
 
 
 class PeriodRoom:
-    """Looks until asked to stop. What fails in passing is tried again; a broken invariant stops the keeper and says why."""
+    """Looks until asked to stop. What fails in passing is tried again; a broken invariant stops the keeper and says why.
 
-    def __init__(self, parts: PeriodParts) -> None:
+    What only a new process can do ends this one: `end` is called, and `failure` says why.
+    """
+
+    def __init__(self, parts: PeriodParts, end: Callable[[], None] = lambda: None) -> None:
         self._parts = parts
+        self._end = end
+        self.failure: Restart | None = None
         self._stopping = threading.Event()
         self._bell = threading.Event()
         self._thread = threading.Thread(target=self._run, name="periods", daemon=True)
@@ -155,6 +161,12 @@ class PeriodRoom:
                 self._broken = str(broken)
                 self._log.critical("periods stopped", why=self._broken)
                 self._in_hand = False
+                return
+            except Restart as failure:
+                self._trouble = str(failure)
+                self._in_hand = True
+                self.failure = failure
+                self._end()
                 return
             except Exception as error:  # a bug in one look must not end the thread in silence; it is logged and tried again
                 self._trouble = f"{type(error).__name__}: {error}"

@@ -12,8 +12,13 @@ from pathlib import Path
 
 import requests
 
+from devstack.process import wait_until
+from services.reconciler.adapters.webhook_topic import WebhookTopic
 from tests.makers.dispatch_world import DispatchWorld
+from tests.makers.room_process import RoomProcess
 from tests.system.emulator.running import API_KEY
+from trueup.runtime.loop import CRASHED
+from trueup.runtime.settings import StreetSettings
 
 NAMES = (
     "reconciliation_difference_units",
@@ -61,6 +66,38 @@ def test_the_process(world: DispatchWorld, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_process_whose_place_at_the_broker_was_taken_ends(world: DispatchWorld, kafka_settings: StreetSettings, tmp_path: Path) -> None:
+    """The client is dead for good after that: going on, the room would say that it is ready and read no notification ever again."""
+    assert world.emulator.clock is not None
+    environment = {
+        "TRUEUP_POSTGRES_DSN": world.database.writer_dsn,
+        "TRUEUP_STRIPE_URL": world.emulator.url,
+        "TRUEUP_STRIPE_API_KEY": API_KEY,
+        "TRUEUP_CLOCK": f"simulated:{world.emulator.clock.path}",
+    }
+    room = RoomProcess("reconciler", kafka_settings, tmp_path, environment)
+    room.start()
+    try:
+        assert wait_until(lambda: room.page("/activity")["idle"], 60), room.page("/activity")
+        # As the coordinator gives the place of a member that slept to the next one of its name.
+        other = WebhookTopic(kafka_settings.model_copy(update={"room": "reconciler"}))
+        process = room.process
+        assert process is not None
+
+        def is_over() -> bool:
+            other.read(0.1)
+            return process.poll() is not None
+
+        try:
+            assert wait_until(is_over, 60), room.log.read_text()
+        finally:
+            other.close()
+        assert process.returncode == CRASHED, room.log.read_text()
+        assert "Restart" in room.log.read_text().splitlines()[-1]
+    finally:
+        room.stop(signal.SIGKILL)
 
 
 def _answers(address: str) -> bool:
