@@ -44,6 +44,7 @@ class Periods:
         self._log = log.get("periods")
         self._next_ms: dict[str, int] = {}
         self._awaits: dict[str, int] = {}
+        self._began = False
         self.work = 0
 
     def next_due_ms(self) -> int | None:
@@ -62,6 +63,11 @@ class Periods:
 
     def due(self, now_ms: int) -> list[str]:
         """Whose periods are looked at now. Whoever is not known yet is looked at once."""
+        if not self._began:
+            # Customers are mapped to others, and the periods of those before go on to their end.
+            for stripe_customer in self._session.run(periods.unsettled):
+                self._next_ms.setdefault(stripe_customer, now_ms)
+            self._began = True
         for billed in self._session.run(reconciliation.billed_customers):
             self._next_ms.setdefault(billed.stripe_customer, now_ms)
         return [customer for customer, at_ms in self._next_ms.items() if at_ms <= now_ms]

@@ -14,7 +14,7 @@ from services.reconciler.app.preview_now import preview_now
 from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_idle
 from tests.system.emulator.listening import wait_until_idle
 from tests.system.emulator.running import API_KEY
-from trueup.ledger.store import invoices
+from trueup.ledger.store import customers, invoices
 from trueup.ledger.store.session import Session
 from trueup.runtime.settings import StreetSettings
 
@@ -127,6 +127,19 @@ def test_a_month_to_its_finalized_invoice(month: DispatchWorld) -> None:
     assert _checks(month)["lines_equal_ledger"] == (5, 0, 0)
     assert _checks(month)["amounts_equal_invoice"][1:] == (0, 0)
     assert month.rows("select distinct status from derived.invoice") == [("paid",)]
+
+
+def test_what_was_sent_before_a_customer_was_mapped_to_another_is_billed_to_the_one_before(month: DispatchWorld) -> None:
+    end_ms = _period_end_ms(month)
+    month.emulator.tell("customers", {"id": "cus_successor" + month.suffix, "name": "acme"})
+    customers.map_customer(month.ledger, "acme", "cus_successor" + month.suffix, reason="test", recorded_by="test")
+    with _room(month) as room:
+        assert room.step(month.now_ms).failures == 0
+        _go_to(month, end_ms + HOUR_MS + MINUTE_MS)
+        assert room.step(month.now_ms).failures == 0
+    assert _lines(month) == LINES
+    assert month.account("invoiced") == 109 + 1001 + 9 + 30
+    assert (month.account("missed_invoice"), month.account("acknowledged")) == (-5, 0)
 
 
 def test_usage_that_missed_its_invoice_is_missed_with_its_amount(month: DispatchWorld) -> None:

@@ -15,7 +15,7 @@ from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_
 from tests.makers.period_world import DAY_MS, go_to, keeper, period_end_ms, settle, standing, subscribe
 from tests.system.emulator.running import API_KEY
 from trueup.contracts.topics import TopicNames
-from trueup.ledger.store import periods
+from trueup.ledger.store import customers, periods
 from trueup.ledger.store.instants import milliseconds
 from trueup.runtime.kafka import producer_options
 from trueup.runtime.settings import StreetSettings
@@ -66,6 +66,28 @@ def test_a_period_from_open_to_settled(world: DispatchWorld) -> None:
         settle(world, room)
         assert _states(world) == [("settled", True), ("open", False)]
         assert standing(world)[0].invoice_id is not None
+
+
+def test_a_period_of_the_stripe_customer_before_goes_on_to_its_end(world: DispatchWorld) -> None:
+    """Also in another life of the room, which finds the customer mapped to another."""
+    subscription = subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    end_ms = period_end_ms(world, subscription)
+    with keeper(world) as room:
+        settle(world, room)
+        world.use("acme", "tokens", 7)
+        world.pass_segment()
+        settle(world, room)
+    world.emulator.tell("customers", {"id": "cus_successor" + world.suffix, "name": "acme"})
+    customers.map_customer(world.ledger, "acme", "cus_successor" + world.suffix, reason="test", recorded_by="test")
+    with keeper(world) as again:
+        go_to(world, end_ms)
+        settle(world, again)
+        go_to(world, end_ms + WINDOW_MS)
+        settle(world, again)
+        assert _states(world)[0] == ("closing", True)
+        go_to(world, end_ms + GRACE_MS + MINUTE_MS)
+        settle(world, again)
+        assert _states(world)[0] == ("settled", True)
 
 
 @pytest.mark.parametrize("grace_hours", [1, 72])

@@ -54,7 +54,7 @@ class InvoiceLineRow:
 
 
 def customers(connection: psycopg.Connection, customer: str | None = None) -> list[CustomerInvoices]:
-    """Customers with a Stripe customer, and what says when their invoices are read."""
+    """Customers with a Stripe customer, now or when something was sent, and what says when their invoices are read."""
     with connection.cursor(row_factory=class_row(CustomerInvoices)) as cursor:
         return cursor.execute(_sql("customers"), {"customer": customer}).fetchall()
 

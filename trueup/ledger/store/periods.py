@@ -181,9 +181,9 @@ def due(connection: psycopg.Connection, stripe_customers: Iterable[str]) -> list
         return cursor.execute(queries.load("periods")["due"], {"stripe_customers": list(stripe_customers)}).fetchall()
 
 
-def unsettled(connection: psycopg.Connection) -> dict[str, int]:
-    """Stripe customers with periods that are not done with, each with the earliest end of one that is still open."""
-    return {customer: int(end_ms) for customer, end_ms in connection.execute(queries.load("periods")["unsettled"])}
+def unsettled(connection: psycopg.Connection) -> list[str]:
+    """Stripe customers with periods that are not done with."""
+    return [customer for (customer,) in connection.execute(queries.load("periods")["unsettled"])]
 
 
 def store_check(connection: psycopg.Connection, period: DuePeriod, stripe: int, read_at_ms: int) -> None:

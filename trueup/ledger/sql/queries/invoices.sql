@@ -31,19 +31,27 @@ select
     c.customer, c.stripe_customer, ledger.milliseconds(r.read_at) as read_at_ms, ledger.milliseconds(d.finalizes_at) as finalizes_at_ms,
     ledger.milliseconds(n.period_end) as period_end_ms, ledger.milliseconds(h.recorded_at) as hinted_at_ms
 from (
-    select k.customer, ledger.stripe_customer_of(k.customer) as stripe_customer
+    select distinct on (k.stripe_customer) k.customer, k.stripe_customer
     from (
-        select m.customer from ledger.customer_mapping m
-        union
-        select s.customer from ledger.subject s where starts_with(s.customer, 'cus_')
+        select n.customer, ledger.stripe_customer_of(n.customer) as stripe_customer
+        from (
+            select m.customer from ledger.customer_mapping m
+            union
+            select s.customer from ledger.subject s where starts_with(s.customer, 'cus_')
+        ) n
+        union all
+        -- What was sent before a customer was mapped to another Stripe customer is billed to the one before.
+        select coalesce(m.customer, l.stripe_customer), l.stripe_customer
+        from ledger.lane l left join ledger.customer_mapping m on m.stripe_customer = l.stripe_customer
     ) k
+    order by k.stripe_customer, k.customer
 ) c
 left join ops.invoice_read r on r.stripe_customer = c.stripe_customer
 left join draft d on d.stripe_customer = c.stripe_customer
 left join ending n on n.stripe_customer = c.stripe_customer
 left join hinted h on h.stripe_customer = c.stripe_customer
 where c.stripe_customer is not null and (%(customer)s::text is null or c.customer = %(customer)s)
-order by c.customer;
+order by c.customer, c.stripe_customer;
 
 -- name: store_price
 -- Only a change is a new fact.

@@ -56,11 +56,10 @@ values (
 on conflict (cause_key) do nothing;
 
 -- name: unsettled
--- Whose periods are not done with; the earliest end among them.
-select p.stripe_customer, ledger.milliseconds(min(p.period_end))
+-- Whose periods are not done with.
+select distinct p.stripe_customer
 from derived.period p
-where p.status not in ('settled', 'not_provable') or p.status = 'not_provable' and p.invoice_id is null
-group by p.stripe_customer;
+where p.status not in ('settled', 'not_provable') or p.status = 'not_provable' and p.invoice_id is null;
 
 -- name: facts_of_period
 -- How often this period was told: the same content told after another one is a new fact.
