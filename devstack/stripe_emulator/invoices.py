@@ -30,6 +30,8 @@ def _subscription_of(call: Call) -> Object:
         subscription = call.state.find("subscription", wished)
         if subscription is None or customer not in (None, subscription["customer"]):
             raise errors.no_such("subscription", wished, "subscription", status=404)
+        if subscription["status"] == "canceled":
+            raise errors.StripeError(f"No upcoming invoices for subscription: {wished}", status=404, code="invoice_upcoming_none")
         return subscription
     if customer is None:
         raise errors.StripeError("You must provide one of customer or subscription.", parameter="customer")

@@ -190,7 +190,7 @@ def retrieve(call: Call) -> Answer:
 
 
 def listed(call: Call) -> Answer:
-    """List subscriptions, newest first."""
+    """List subscriptions, newest first; those that are cancelled only when asked for."""
     parameters = call.parameters
     customer, price = parameters.text("customer"), parameters.text("price")
     status = parameters.choice("status", _STATUSES)
@@ -198,10 +198,16 @@ def listed(call: Call) -> Answer:
         shown(subscription, call.expand, "data.")
         for subscription in call.state.newest_first("subscription")
         if customer in (None, subscription["customer"])
-        and status in (None, "all", subscription["status"])
+        and _is_listed(subscription, status)
         and (price is None or any(item["price"]["id"] == price for item in subscription["items"]))
     ]
     return Answer(page(chosen, parameters, "/v1/subscriptions", "subscription"))
+
+
+def _is_listed(subscription: Object, status: str | None) -> bool:
+    if status is None:
+        return bool(subscription["status"] != "canceled")
+    return status == "all" or subscription["status"] == ("canceled" if status == "ended" else status)
 
 
 def list_items(call: Call) -> Answer:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import stamina
 import stripe
 
-from services.reconciler.adapters.stripe_reader import ATTEMPTS, PAGE, RETRY_SECONDS
+from services.reconciler.adapters.stripe_reader import ATTEMPTS, NOTHING_THERE, PAGE, RETRY_SECONDS
 from trueup.contracts.errors import Transient
 from trueup.ledger.invoices import InvoiceReading, LineReading, PriceReading
 from trueup.runtime.stripe_client import stripe_client
@@ -78,13 +78,13 @@ class InvoiceReader:
         return self._read("meters", read) or {}
 
     def _read(self, what: str, read: Callable[[], T]) -> T | None:
-        """Read again when it did not work, since asking changes nothing; what Stripe does not know is None."""
+        """Read again when it did not work, since asking changes nothing; what is not there is None."""
         for attempt in stamina.retry_context(on=Transient, attempts=ATTEMPTS, timeout=RETRY_SECONDS, wait_initial=0.1, wait_max=1.0):
             with attempt:
                 try:
                     return read()
                 except stripe.InvalidRequestError as error:
-                    if error.code == "resource_missing":
+                    if error.code in NOTHING_THERE:
                         return None
                     raise Transient(f"Stripe's {what} could not be read: {error}") from error
                 except stripe.StripeError as error:

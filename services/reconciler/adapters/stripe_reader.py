@@ -16,6 +16,8 @@ from trueup.runtime.clock import Clock
 from trueup.runtime.stripe_client import stripe_client
 
 PAGE = 100  # the most that Stripe gives at once; its default of 10 is a trap
+# What Stripe does not know, and the preview of a subscription that was cancelled a moment ago.
+NOTHING_THERE = frozenset({"invoice_upcoming_none", "resource_missing"})
 ATTEMPTS = 3
 RETRY_SECONDS = 10.0
 T = TypeVar("T")
@@ -108,7 +110,7 @@ def _none_if_missing(read: Callable[[], list[Any]]) -> list[Any]:
     try:
         return read()
     except stripe.InvalidRequestError as error:
-        if error.code == "resource_missing":
+        if error.code in NOTHING_THERE:
             return []
         raise
 

@@ -149,7 +149,14 @@ def test_cancelled_at_once(world: World, invoice_now: bool, billed: list[int]) -
     world.clock.advance(DAY)
     gone = swapping.client.subscriptions.cancel(swapping.subscription.id, {"invoice_now": invoice_now})
     assert (gone.status, gone.ended_at, gone.canceled_at) == ("canceled", world.clock.now, world.clock.now)
-    assert swapping.client.subscriptions.list({"customer": world.customer, "status": "canceled"}).data[0].id == gone.id
+    listed: dict[Any, list[str]] = {
+        status: [found.id for found in swapping.client.subscriptions.list({"customer": world.customer, **query}).data]
+        for status, query in {"": {}, **{name: {"status": name} for name in ("active", "canceled", "ended", "all")}}.items()
+    }
+    assert listed == {"": [], "active": [], "canceled": [gone.id], "ended": [gone.id], "all": [gone.id]}
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        swapping.client.invoices.create_preview({"customer": world.customer, "subscription": gone.id})
+    assert refused.value.code == "invoice_upcoming_none"
     assert "customer.subscription.deleted" in kinds(world)
     world.report("5", timestamp=world.clock.now - 1)
     go_to(world, swapping.end + DAY)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.reconciler.adapters import StripeReader
 from services.reconciler.adapters.invoices import InvoiceReader
 from services.reconciler.app.invoices import Invoices
 from services.reconciler.app.preview_now import preview_now
@@ -16,6 +17,7 @@ from tests.system.emulator.listening import wait_until_idle
 from tests.system.emulator.running import API_KEY
 from trueup.ledger.store import customers, invoices
 from trueup.ledger.store.session import Session
+from trueup.runtime.clock import SimulatedClock
 from trueup.runtime.settings import StreetSettings
 
 DAY_MS = 24 * HOUR_MS
@@ -140,6 +142,24 @@ def test_what_was_sent_before_a_customer_was_mapped_to_another_is_billed_to_the_
     assert _lines(month) == LINES
     assert month.account("invoiced") == 109 + 1001 + 9 + 30
     assert (month.account("missed_invoice"), month.account("acknowledged")) == (-5, 0)
+
+
+def test_a_cancelled_subscription_has_its_last_invoice_and_nothing_to_come(month: DispatchWorld) -> None:
+    """Nor has the moment between its listing and the call for its preview."""
+    identifier = f"sub_{month.suffix}"
+    reader = InvoiceReader(API_KEY, month.emulator.url)
+    with _room(month) as room:
+        room.step(month.now_ms)
+        assert len(month.rows("select from finance.invoice_lines where status = 'preview'")) == len(LINES)
+        month.emulator.client().v1.subscriptions.cancel(identifier, {"invoice_now": True})
+        assert list(reader.subscription_ids(month.stripe_customer("acme"))) == []
+        assert list(reader.preview(month.stripe_customer("acme"), identifier)) == []
+        assert month.emulator.clock is not None
+        clock = SimulatedClock(month.emulator.clock.path)
+        assert list(StripeReader(API_KEY, month.emulator.url, clock).preview(month.stripe_customer("acme"), identifier)) == []
+        _go_to(month, month.now_ms + 2 * HOUR_MS)
+        assert room.read(invoices.customers(month.ledger)).failures == 0
+    assert month.rows("select distinct status from finance.invoice_lines") == [("paid",)]
 
 
 def test_usage_that_missed_its_invoice_is_missed_with_its_amount(month: DispatchWorld) -> None:
