@@ -32,10 +32,12 @@ def register(app: typer.Typer) -> None:
 def create(holder: Holder, reason: Reason, scope: Scopes = None, source: Sources = None, as_json: AsJson = False) -> None:
     """Make a key and show it, the only time anyone sees it. To rotate: create, hand out, revoke the old one."""
     said = require_reason(reason)
-    scopes, sources = scope or ["events:write"], source or []
+    scopes, sources = scope or [api_keys.WRITE], source or []
     unknown = sorted(set(scopes) - set(api_keys.SCOPES))
     if unknown:
         raise UsageFault(f"--scope is one of {', '.join(api_keys.SCOPES)}, not {', '.join(unknown)}")
+    if api_keys.WRITE in scopes and not sources:
+        raise UsageFault("a key that writes events needs --source, once for each source it may write, or --source '*' for all")
     with ledger(find_target()) as connection:
         text = api_keys.create(connection, holder, scopes=scopes, sources=sources, reason=said, created_by=who())
     say("Keep it now: the ledger holds its hash only.")

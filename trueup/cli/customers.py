@@ -39,6 +39,8 @@ def register(app: typer.Typer) -> None:
 def map_(customer: Customer, stripe_customer: StripeCustomer, reason: Reason, yes: Yes = False, as_json: AsJson = False) -> None:
     """Map a customer. Usage that waited for it goes out under its Stripe customer."""
     said = require_reason(reason)
+    if not mappings.is_stripe_id(stripe_customer):
+        raise UsageFault(f"{stripe_customer!r} is no Stripe customer: {mappings.SHAPE}")
     target = find_target()
     ask(f"Bill {customer}'s usage to Stripe customer {stripe_customer}?", yes=yes)
     with ledger(target) as connection:

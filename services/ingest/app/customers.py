@@ -69,8 +69,8 @@ def _mapping(content: object) -> tuple[str, str]:
         if not isinstance(text, str) or len(text) > LONGEST_NAME or "\0" in text or not is_text(text):
             faults.append(Fault(f"/{name}", "bad_field", f"{name} is a string of at most {LONGEST_NAME} characters"))
     stripe_customer = texts["stripe_customer"]
-    if isinstance(stripe_customer, str) and not stripe_customer.startswith(customers.STRIPE_PREFIX):
-        faults.append(Fault("/stripe_customer", "bad_field", f"Stripe's id of a customer begins with {customers.STRIPE_PREFIX}"))
+    if isinstance(stripe_customer, str) and not customers.is_stripe_id(stripe_customer):
+        faults.append(Fault("/stripe_customer", "bad_field", f"this is no Stripe customer: {customers.SHAPE}"))
     if faults:
         raise unprocessable(faults)
     return texts["stripe_customer"], texts["reason"]

@@ -9,6 +9,7 @@ from typing import Any
 from services.ingest.core.event_body import OPTIONAL, REQUIRED
 from services.ingest.core.request_body import BATCH, JSON, MOST_EVENTS, STRUCTURED
 from trueup.contracts.problems import MEDIA_TYPE
+from trueup.ledger.store import customers
 
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}
 _TELLS = {
@@ -121,7 +122,7 @@ def _event() -> dict[str, Any]:
 
 
 def _customer() -> dict[str, Any]:
-    properties = {"stripe_customer": {**_NAME, "pattern": "^cus_"}, "reason": {"type": "string", "maxLength": 255}}
+    properties = {"stripe_customer": {**_NAME, "pattern": customers.STRIPE_ID}, "reason": {"type": "string", "maxLength": 255}}
     wish = {"type": "object", "additionalProperties": False, "required": ["stripe_customer"], "properties": properties}
     told = {"customer": {"type": "string"}, "stripe_customer": {"type": "string"}, "new": {"type": "boolean"}}
     return {

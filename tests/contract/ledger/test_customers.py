@@ -35,3 +35,9 @@ def test_an_empty_customer_is_refused_in_its_own_words(database: Database) -> No
     """Not in those about Stripe's id, which is right."""
     with connect(database.writer_dsn, "test") as connection, pytest.raises(customers.RefusedMapping, match="not empty"):
         customers.map_customer(connection, "", "cus_acme", reason="a test's own", recorded_by="test")
+
+
+@pytest.mark.parametrize("spelt", ["cus_a b", "cus_", "cus_a\n", "cus_\u00e4", "acme", " cus_a"])
+def test_what_cannot_be_a_stripe_customer_is_refused(spelt: str, database: Database) -> None:
+    with connect(database.writer_dsn, "test") as connection, pytest.raises(customers.RefusedMapping, match="no Stripe customer"):
+        customers.map_customer(connection, "acme", spelt, reason="a test's own", recorded_by="test")

@@ -83,6 +83,9 @@ def test_what_changes_money_asks_for_a_reason(verb: str, tmp_path: Path, capsys:
         (["up", "--start", "2026-10-01T00:00:00Z"], "simulated"),
         (["catalogue", "check", "nowhere.toml"], "nowhere.toml"),
         (["keys", "create", "acme", "--scope", "bogus", "--reason", "r"], "bogus"),
+        (["keys", "create", "acme", "--reason", "r"], "--source"),
+        (["customers", "map", "acme", "cus_a b", "--reason", "r"], "cus_a b"),
+        (["customers", "map", "acme", "acct_1", "--reason", "r"], "acct_1"),
     ],
 )
 def test_a_wrong_call_is_told_in_one_sentence_and_ends_with_2(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ import psycopg
 from trueup.contracts.errors import Poison
 from trueup.ledger.store import queries
 
-SCOPES = ("events:write", "usage:read", "customers:write", "review:decide")
+WRITE = "events:write"
+SCOPES = (WRITE, "usage:read", "customers:write", "review:decide")
 EVERY_SOURCE = "*"
 PREFIX = "trueup_"
 """What every key begins with, so that whoever scans for leaked secrets finds one."""
@@ -123,7 +124,7 @@ def _check(holder: str, scopes: Sequence[str], sources: Sequence[str], key_id: s
     unknown = sorted(set(scopes) - set(SCOPES))
     if not scopes or unknown:
         raise RefusedKey(f"scopes are {', '.join(SCOPES)}; {', '.join(unknown) or 'none'} was asked for")
-    if "events:write" in scopes and not sources:
+    if WRITE in scopes and not sources:
         raise RefusedKey("a key that writes events names the sources it may write, or * for all")
     if not holder.strip() or any("\0" in text for text in (holder, *sources)) or any(not source for source in sources):
         raise RefusedKey("a key has a holder, and sources that are not blank")

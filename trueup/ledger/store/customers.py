@@ -6,6 +6,7 @@ An id that starts with `cus_` stands for itself without being mapped. A customer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,16 @@ from trueup.contracts.events import LONGEST_NAME
 from trueup.ledger.store import queries
 
 STRIPE_PREFIX = "cus_"
+STRIPE_ID = f"^{STRIPE_PREFIX}[!-~]+$"
+"""What Stripe's id of a customer looks like: no blank, and nothing beyond ASCII."""
+
+
+SHAPE = f"its id is {STRIPE_PREFIX} and more, without a blank"
+
+
+def is_stripe_id(text: str) -> bool:
+    """Whether this can be Stripe's id of a customer."""
+    return re.fullmatch(STRIPE_ID, text) is not None
 
 
 class RefusedMapping(Poison):
@@ -138,8 +149,8 @@ def timeline(connection: psycopg.Connection, customer: str | None = None) -> lis
 def _check(customer: str, stripe_customer: str) -> None:
     if not customer:
         raise RefusedMapping("a customer's id is not empty")
-    if not stripe_customer.startswith(STRIPE_PREFIX):
-        raise RefusedMapping(f"{stripe_customer!r} is no Stripe customer: its id starts with {STRIPE_PREFIX}")
+    if not is_stripe_id(stripe_customer):
+        raise RefusedMapping(f"{stripe_customer!r} is no Stripe customer: {SHAPE}")
     if customer.startswith(STRIPE_PREFIX) and customer != stripe_customer:
         raise RefusedMapping(f"{customer} is a Stripe customer's id and stands for itself")
 
