@@ -76,7 +76,7 @@ class Books(Protocol):
         """First offset kept and the offset behind the last, open transactions included."""
 
     def read(self, partition: int, first: int, last: int, wait_seconds: float) -> list[ProgressRecord]:
-        """The committed records in [first, last); Transient when an open transaction still hides some."""
+        """The committed records in [first, last); Transient when for this time an open transaction still hides some."""
 
 
 class CataloguePort(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -18,9 +19,10 @@ from trueup.runtime.kafka import client_options, is_fatal
 class KafkaBooks:
     """A consumer without a group. It sees committed records only, and knows when an open transaction hides more."""
 
-    def __init__(self, settings: Settings, topic: str, ends: KafkaEnds) -> None:
-        """Make the client; it fetches only inside `read`."""
+    def __init__(self, settings: Settings, topic: str, ends: KafkaEnds, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Make the client; it fetches only inside `read`. `monotonic` counts seconds."""
         self._topic = topic
+        self._monotonic = monotonic
         self._ends = ends
         self._consumer = Consumer(
             {
@@ -40,17 +42,23 @@ class KafkaBooks:
         return self._ends.bounds_of(self._topic, partition)
 
     def read(self, partition: int, first: int, last: int, wait_seconds: float) -> list[ProgressRecord]:
-        """The committed records in [first, last); Transient when not all of it could be seen in this time."""
-        give_up_at = time.monotonic() + wait_seconds
+        """The committed records in [first, last); Transient when for this time nothing more of it could be seen.
+
+        However long a range is, it ends: what takes long is no reason to read it again from its beginning.
+        """
+        give_up_at = self._monotonic() + wait_seconds
         found: list[ProgressRecord] = []
         reached = first
         self._consumer.assign([TopicPartition(self._topic, partition, first)])
         try:
-            while time.monotonic() < give_up_at:
+            while self._monotonic() < give_up_at:
+                before = reached
                 for message in self._consumer.consume(500, 0.1):
                     reached = max(reached, self._take(message, last, found))
                     if reached >= last:
                         return found
+                if reached > before:
+                    give_up_at = self._monotonic() + wait_seconds
             raise Transient(f"{self._topic}/{partition} can be read up to {reached} of {last}: an open transaction, or no answer")
         finally:
             self._consumer.unassign()

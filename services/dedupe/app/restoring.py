@@ -19,18 +19,23 @@ GIVE_UP_SECONDS = 60.0
 """An open transaction ends after 20 s at most. What waits longer waits for a client that has lost its way: a new process has a new one."""
 
 FIRST_PAGE = 256
-"""Offsets of the progress topic read at first; each older page is twice as long."""
+LONGEST_PAGE = 65_536
+"""Offsets of the progress topic read at first, and at most; each older page is twice as long."""
 
 
 class Restorer:
-    """Rebuilds memories. `again` is told why before a question is repeated; it raises when the room was asked to stop."""
+    """Rebuilds memories. `again` is told why before a question is repeated, `going_on` is called between two pages.
 
-    def __init__(self, source: Source, books: Books, ends: Ends, again: Callable[[str], None]) -> None:
+    Both raise when the room was asked to stop.
+    """
+
+    def __init__(self, source: Source, books: Books, ends: Ends, again: Callable[[str], None], going_on: Callable[[], None]) -> None:
         """Hold the ports."""
         self._source = source
         self._books = books
         self._ends = ends
         self._again = again
+        self._going_on = going_on
 
     def restore(self, partitions: Sequence[int], known: Mapping[int, Partition]) -> dict[int, Partition]:
         """The memories of these partitions, each true up to where the group stands; those `known` from before are gone on from.
@@ -48,9 +53,10 @@ class Restorer:
         read: list[ProgressRecord] = []
         page = FIRST_PAGE
         while first > low:
+            self._going_on()
             older = max(low, first - page)
             read = self._page(partition, older, first) + read
-            first, page = older, page * 2
+            first, page = older, min(page * 2, LONGEST_PAGE)
             stands_at = standing(committed, read)
             if stands_at is None:
                 continue

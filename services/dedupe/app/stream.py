@@ -57,7 +57,7 @@ class Stream:
         self._board = board
         self._stop = stop
         self._log = log.get(__name__)
-        self._restorer = Restorer(ports.source, ports.books, ports.ends, self._again)
+        self._restorer = Restorer(ports.source, ports.books, ports.ends, self._again, self._going_on)
         self._partitions: dict[int, Partition] = {}
         # What was remembered of partitions given up in a rebalance: most come back at its end.
         self._given_up: dict[int, Partition] = {}
@@ -249,4 +249,9 @@ class Stream:
             self._waits_for, self._told_at = why, now
             self._log.warning("waiting", why=why, phase=self._board.standing.phase)
         if self._stop.wait(RETRY_SECONDS):
+            raise Stopping
+
+    def _going_on(self) -> None:
+        self._board.tick()
+        if self._stop:
             raise Stopping
