@@ -23,7 +23,7 @@ from trueup.ledger.store.connection import Connection
 from trueup.ledger.store.dispatch import arming
 
 OfCustomer = Annotated[str | None, typer.Option("--customer", help="Only this customer; the whole deployment when left out.")]
-DIFFERENCE_COLUMNS = ("stripe_customer", "stripe_event_name", "acknowledged", "stripe", "unknown_intents")
+DIFFERENCE_COLUMNS = ("stripe_customer", "stripe_event_name", "acknowledged", "stripe", "unknown_intents", "blocks")
 Answered = Annotated[str | None, typer.Option("--customer", help="Answer for this customer; what waits is shown of all.")]
 OUTBOX_COLUMNS = ("state", "items", "oldest", "deadline", "left")
 
@@ -49,7 +49,7 @@ def arm(
     reason: Reason,
     customer: OfCustomer = None,
     accept_differences: Annotated[
-        bool, typer.Option("--accept-differences", help="Arm although Stripe has more than was acknowledged on some lane.")
+        bool, typer.Option("--accept-differences", help="Arm although Stripe has, or may have, more than was sent on some lane.")
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,

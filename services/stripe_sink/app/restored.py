@@ -19,7 +19,6 @@ from trueup.runtime import log
 from trueup.runtime.loop import Stop
 
 RETRY_SECONDS = 1.0
-BY = "stripe_sink"
 
 
 def disarm_if_restored(settings: Settings, stop: Stop) -> None:
@@ -57,7 +56,7 @@ def _disarming(partitions: list[int]) -> Callable[[Connection], bool]:
         if not arming.status(connection).armed:
             return False
         reason = f"this ledger stands behind what it once held, in partitions {partitions}: it was restored from a copy"
-        arming.disarm(connection, reason=reason, by=BY)
+        arming.disarm(connection, reason=reason, by=arming.SINK)
         return True
 
     return disarm

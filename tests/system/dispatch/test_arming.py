@@ -74,14 +74,35 @@ def test_disarmed_ledger_makes_cases_of_what_misses_its_deadline(world: Dispatch
     assert world.books("acme", "tokens") == (0, "0")
 
 
-def test_unknown_outcome_is_settled_while_disarmed_so_that_arming_is_possible(world: DispatchWorld) -> None:
-    """Reading sends nothing. Sent and lost, then disarmed: arming is refused until somebody knows what became of it."""
-    world.trouble("drop_after")
+def _lose_an_answer(world: DispatchWorld, fault: str = "drop_after") -> None:
+    """Five tokens are sent; whether they arrived is unknown."""
+    world.trouble(fault)
     world.use("acme", "tokens", 5)
     world.pass_segment()
     with world.dispatching(limits=PATIENT):
         wait_for(lambda: "unknown" in world.classes())
+    world.ledger.execute("update ops.lane_state set leased_until = '-infinity'")
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after"])
+def test_a_pause_with_an_unknown_outcome_ends_as_if_there_had_been_none(world: DispatchWorld, fault: str) -> None:
+    """The same database sends it again under the same identifier; Stripe having more than that is a refusal as ever."""
+    _lose_an_answer(world, fault)
     arming.disarm(world.ledger, reason="maintenance", by="kim")
+    resumed = world.arm()
+    arrived = 5 if fault == "drop_after" else 0
+    assert resumed.armed and [(item.acknowledged, item.stripe, item.unknown_intents) for item in resumed.differences] == [(0, arrived, 1)]
+    report_directly(world, str(6 - arrived))
+    assert not world.arm().armed
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    assert world.account("acknowledged") == 5
+
+
+def test_unknown_outcome_is_settled_while_disarmed_so_that_arming_is_possible(world: DispatchWorld) -> None:
+    """Sent and lost, then put back: arming is refused until somebody knows what became of it. Reading sends nothing."""
+    _lose_an_answer(world)
+    arming.disarm(world.ledger, reason="it was restored from a copy", by=arming.SINK)
     assert not world.arm().armed
     world.ledger.execute("update ops.lane_state set leased_until = '-infinity'")
     world.advance(25 * HOUR_MS)
@@ -96,11 +117,7 @@ def test_unknown_outcome_is_settled_while_disarmed_so_that_arming_is_possible(wo
 
 def test_disarmed_ledger_is_not_settled_with_a_key_of_another_account(world: DispatchWorld) -> None:
     """A copy for trying things out reads an empty Stripe, and would take what landed for lost."""
-    world.trouble("drop_after")
-    world.use("acme", "tokens", 5)
-    world.pass_segment()
-    with world.dispatching(limits=PATIENT):
-        wait_for(lambda: "unknown" in world.classes())
+    _lose_an_answer(world)
     arming.disarm(world.ledger, reason="maintenance", by="kim")
     world.advance(25 * HOUR_MS)
 

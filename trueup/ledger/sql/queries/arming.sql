@@ -31,7 +31,8 @@ select
     coalesce(max(v.scale), 0) as scale,
     floor(extract(epoch from w.at) * 1000)::bigint as from_ms,
     coalesce(max(a.quantity), 0) as acknowledged,
-    coalesce(max(k.unknown), 0)::bigint as unknown
+    coalesce(max(k.unknown), 0)::bigint as unknown,
+    coalesce(max(k.quantity), 0) as unknown_quantity
 from pair p
 cross join window_start w
 -- Any version that has the name: what counts under it keeps its scale, also when its meter was left out since.
@@ -47,7 +48,11 @@ left join lateral (
     where i.lane_id = l.lane_id and i.stripe_timestamp >= w.at
 ) a on true
 left join lateral (
-    select count(*) as unknown from ops.open_intent o where o.lane_id = l.lane_id and o.risk_since is not null
+    -- Of what was taken back nothing is added: it may not have been received.
+    select count(*) as unknown, sum(greatest(i.quantity, 0)) as quantity
+    from ops.open_intent o
+    join ledger.intent i on i.intent_id = o.intent_id
+    where o.lane_id = l.lane_id and o.risk_since is not null
 ) k on true
 where %(customer)s::text is null or p.stripe_customer in (
     select m.stripe_customer from ledger.customer_mapping m where m.customer = %(customer)s
@@ -66,6 +71,14 @@ where l.lane_id = s.lane_id and s.halted_reason is not null and (%(stripe_custom
 -- name: latest
 select a.action, a.reason, a.acted_by, a.database_identity, floor(extract(epoch from a.recorded_at) * 1000)::bigint
 from ledger.arming a where a.customer is null order by a.arming_id desc limit 1;
+
+-- name: went_on
+-- The newest arming of the whole was of this database, and no room has found since that it was put back.
+select a.database_identity = ops.database_identity() and not exists (
+    select from ledger.arming d
+    where d.arming_id > a.arming_id and (d.acted_by = %(sink)s or d.database_identity <> a.database_identity)
+)
+from ledger.arming a where a.customer is null and a.action = 'arm' order by a.arming_id desc limit 1;
 
 -- name: paused_customers
 select x.customer from (

@@ -16,6 +16,8 @@ from trueup.ledger.store.clock import now_ms
 from trueup.ledger.store.deployment import Deployment
 
 HOUR_MS = 3_600_000
+SINK = "stripe_sink"
+"""Who disarms a ledger that was put back, as the record has it."""
 
 
 class StripeReader(Protocol):
@@ -37,11 +39,8 @@ class LaneDifference:
     acknowledged: int
     stripe: int
     unknown_intents: int
-
-    @property
-    def blocks(self) -> bool:
-        """Whether sending now could count usage twice: Stripe has what we do not know of, or may have."""
-        return self.stripe > self.acknowledged or self.unknown_intents > 0
+    blocks: bool
+    """Whether sending now could count usage twice: Stripe has what we do not know of, or may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +95,7 @@ class _Lane:
     from_ms: int
     acknowledged: Decimal
     unknown: int
+    unknown_quantity: Decimal
 
 
 def arm(
@@ -109,8 +109,9 @@ def arm(
 ) -> ArmingReport:
     """Compare each lane with Stripe, then arm the deployment or one customer, and let halted lanes try again.
 
-    Refuses another account or mode than the ledger's. Refuses lanes where Stripe has more than was acknowledged, or where an
-    outcome is unknown, unless told to accept them: sending then could bill twice.
+    Refuses another account or mode than the ledger's. Refuses lanes where Stripe has more than was acknowledged or may have been
+    received of calls whose outcome is unknown, unless told to accept them: sending then could bill twice. Where this database was
+    not the last that was armed, or was put back since, an unknown outcome is a refusal by itself: the other may have gone on.
     """
     account = reader.account()
     held = deployment.held(connection)
@@ -119,7 +120,7 @@ def arm(
     compared, differences = compare(connection, reader, customer)
     blocking = [item for item in differences if item.blocks]
     if blocking and not accept_differences:
-        why = f"{len(blocking)} of {compared} lanes: Stripe has more than was acknowledged, or an outcome is unknown"
+        why = f"{len(blocking)} of {compared} lanes: Stripe has, or may have, more than this ledger sent"
         return ArmingReport(False, why, compared, differences)
     with connection.transaction():
         deployment.record(connection, account)
@@ -138,13 +139,16 @@ def compare(connection: psycopg.Connection, reader: StripeReader, customer: str 
     end_ms = (now_ms(connection) // HOUR_MS + 1) * HOUR_MS
     with connection.cursor(row_factory=class_row(_Lane)) as cursor:
         lanes = cursor.execute(_sql("lanes"), {"customer": customer}).fetchall()
+    went_on = _went_on(connection)
     differences = []
     for lane in lanes:
         values = reader.summary_values(lane.stripe_customer, lane.stripe_event_name, lane.from_ms, end_ms)
         stripe = sum(summary_to_smallest(value, lane.scale) for value in values)
         acknowledged = int(lane.acknowledged)
         if stripe != acknowledged or lane.unknown:
-            differences.append(LaneDifference(lane.stripe_customer, lane.stripe_event_name, acknowledged, stripe, lane.unknown))
+            most = acknowledged + (int(lane.unknown_quantity) if went_on else 0)
+            blocks = stripe > most or (lane.unknown > 0 and not went_on)
+            differences.append(LaneDifference(lane.stripe_customer, lane.stripe_event_name, acknowledged, stripe, lane.unknown, blocks))
     return len(lanes), tuple(differences)
 
 
@@ -186,6 +190,15 @@ def _why(armed: bool, identity: str, latest: tuple[object, ...] | None) -> str:
     if action == "arm" and armed_identity != identity:
         return f"armed for another database ({armed_identity}): this one ({identity}) is new or restored"
     return f"disarmed by {acted_by}: {reason}"
+
+
+def _went_on(connection: psycopg.Connection) -> bool:
+    """Whether nobody but this database can have sent since it was armed: a pause changes nothing, another identity or a restore does.
+
+    What is unknown then goes out again under its own identifier once it is armed, as it would have without the pause.
+    """
+    row = connection.execute(_sql("went_on"), {"sink": SINK}).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _stripe_customer(connection: psycopg.Connection, customer: str | None) -> str | None:
