@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+LARGEST_VALUE = 10**15 - 1
+"""Smallest units that one meter event may hold: a double holds 15 digits exactly, and Stripe refuses more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
@@ -20,7 +23,7 @@ class Coverage:
     through_batch: int
     looked_through: int  # by the cut; beyond `through_batch` when the rest did not fit
     cut_id: int
-    fits: bool  # some run of its batches has a sum that an intent can hold
+    set_aside_as: str | None  # what it waits for when no run of its batches has a sum that can be sent
     whole: bool  # nothing is left for the next round
     quantity: int  # smallest unit
     events: int  # 0: everything was covered already
@@ -35,14 +38,13 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An intent before it has a number: what will be sent for its coverage, and the reason why it may not be."""
+    """An intent before it has a number: what will be sent for its coverage."""
 
     coverage: Coverage
     identifier: str
     stripe_timestamp_ms: int
     body: str  # canonical JSON
     body_sha256: str
-    halted_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,8 +88,8 @@ class Cutter:
             return 0
         account = self._stripe_account(connection, armed=state.armed)
         for item in covered:
-            if not item.fits:
-                self._log.error("set aside: no intent can hold this usage", subject=item.subject_id, segment_start=item.segment_start_ms)
+            if item.set_aside_as is not None:
+                self._log.error("set aside", why=item.set_aside_as, subject=item.subject_id, segment_start=item.segment_start_ms)
         drafts = [draft(item, stripe_account=account) for item in covered if item.events]
         made = cuts.make_intents(connection, drafts, [item for item in covered if not item.events], self._writer)
         # What another cutter judged, and this one did not look at, may have to be divided before.

@@ -10,8 +10,6 @@ from trueup.contracts.keys import intent_identifier
 from trueup.contracts.quantities import to_decimal_text
 from trueup.ledger.intents import Coverage, Draft
 
-# Stripe refuses values beyond what a double holds exactly.
-MOST_DIGITS = 15
 HORIZON_MS = 20 * 3_600_000
 
 
@@ -39,14 +37,12 @@ def draft(coverage: Coverage, *, stripe_account: str) -> Draft:
             "timestamp": timestamp_seconds,
         }
     )
-    too_long = len(str(abs(coverage.quantity))) > MOST_DIGITS
     return Draft(
         coverage=coverage,
         identifier=identifier,
         stripe_timestamp_ms=timestamp_seconds * 1_000,
         body=text,
         body_sha256=digest(text),
-        halted_reason="value_too_long" if too_long else None,
     )
 
 

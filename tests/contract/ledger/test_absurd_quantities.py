@@ -56,18 +56,53 @@ def _sent(ledger: TrueLedger) -> list[tuple[str, int]]:
     ]
 
 
-def test_a_segment_beyond_64_bits_is_cut_in_parts_that_fit_and_halts_its_own_lane_only(ledger: TrueLedger) -> None:
-    """Each part alone is more than Stripe takes, so a person is asked; the other customer's usage goes out."""
+def test_a_window_of_more_digits_than_stripe_takes_goes_out_in_parts(ledger: TrueLedger) -> None:
+    """Each batch has 15 digits, all of them 16: three calls."""
     for _ in range(3):
-        _use(ledger, "acme", LARGEST, 5_000)
-    _use(ledger, "globex", 7, 1)
-    assert ledger.cut(NOON_MS + 30 * MINUTE_MS) == 2
-    while ledger.cut(NOON_MS + 30 * MINUTE_MS):
+        _use(ledger, "acme", LARGEST, 1)
+    at_ms = NOON_MS + 30 * MINUTE_MS
+    while ledger.cut(at_ms):
         pass
-    assert ledger.rows("select quantity, events from ledger.intent where quantity > 7 order by intent_id") == [(5_000 * LARGEST, 5_000)] * 3
-    assert _sent(ledger) == [("globex", 7)]
-    assert ledger.rows("select distinct halted_reason from ops.lane_state where halted_reason is not null") == [("value_too_long",)]
+    assert _sent(ledger) == [("acme", LARGEST)] * 3
     assert ledger.rows("select count(*) from ops.uncovered_segment") == [(0,)]
+    assert arming.halted_counts(ledger.writer) == {}
+
+
+def test_a_batch_of_more_digits_than_stripe_takes_waits_alone(ledger: TrueLedger) -> None:
+    """What came before it and another window of the same lane go out; a person is asked; what takes it back lets the rest go."""
+    _use(ledger, "acme", 5, 1)
+    _use(ledger, "acme", LARGEST, 2)
+    _use(ledger, "acme", 11, 1, at_ms=NOON_MS + 10 * MINUTE_MS)
+    at_ms = NOON_MS + 30 * MINUTE_MS
+    while ledger.cut(at_ms):
+        pass
+    assert _sent(ledger) == [("acme", 5), ("acme", 11)]
+    assert ledger.rows("select waits_for from ops.uncovered_segment") == [("value_too_long",)]
+    assert arming.halted_counts(ledger.writer) == {"value_too_long": 1}
+    assert [(item.stripe_customer, item.reason) for item in arming.status(ledger.writer).halted_lanes] == [("cus_acme", "value_too_long")]
+    _use(ledger, "acme", -LARGEST, 1)
+    assert ledger.cut(NOON_MS + 40 * MINUTE_MS) == 1
+    assert _sent(ledger) == [("acme", 5), ("acme", 11), ("acme", LARGEST)]
+    assert arming.halted_counts(ledger.writer) == {}
+
+
+def test_what_stripe_would_not_take_becomes_a_case_at_its_deadline(ledger: TrueLedger) -> None:
+    """Nobody sends it then, so its length no longer matters."""
+    names = ("si_acme", "sub_acme", "cus_acme", "price_tokens", "tokens", "basic", "usd")
+    assert periods.record_period(ledger.writer, PeriodFact(*names, NOON_MS - DAY_MS, NOON_MS + HOUR_MS))
+    _use(ledger, "acme", LARGEST, 5_000)
+    _use(ledger, "acme", LARGEST, 5_000)
+    assert ledger.cut(NOON_MS + 30 * MINUTE_MS) == 0
+    ((deadline,),) = ledger.rows("select floor(extract(epoch from deadline) * 1000)::bigint from ops.uncovered_segment")
+    assert cuts.state(ledger.writer).next_due_ms == deadline
+    assert ledger.cut(int(str(deadline)) - 1_000) == 0
+    while ledger.cut(int(str(deadline))):
+        pass
+    assert (
+        ledger.rows("select class, quantity from ledger.outcome join ledger.intent using (intent_id)") == [("expired", 5_000 * LARGEST)] * 2
+    )
+    assert ledger.rows("select count(*) from ops.uncovered_segment") == [(0,)]
+    assert ledger.rows("select quantity_smallest from finance.review_queue") == [(10_000 * LARGEST,)]
 
 
 def test_one_batch_beyond_64_bits_waits_for_a_person_and_for_what_takes_it_back(ledger: TrueLedger) -> None:

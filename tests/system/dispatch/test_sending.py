@@ -138,8 +138,8 @@ def test_usage_that_sums_to_zero_is_settled_without_a_call(world: DispatchWorld)
     ]
 
 
-def test_value_too_long_for_stripe_halts_its_lane_before_any_call(world: DispatchWorld) -> None:
-    """Other lanes go on; the operator sees which waits, and why."""
+def test_value_too_long_for_stripe_waits_before_any_call(world: DispatchWorld) -> None:
+    """The others go on; the operator sees whose waits, and why."""
     world.map("globex")
     world.use("acme", "tokens", 10**15)
     world.use("globex", "tokens", 7)
@@ -153,14 +153,19 @@ def test_value_too_long_for_stripe_halts_its_lane_before_any_call(world: Dispatc
     assert [lane.reason for lane in arming.status(world.ledger).halted_lanes] == ["value_too_long"]
 
 
-def test_identifier_that_somebody_else_used_halts_the_lane(world: DispatchWorld) -> None:
-    """`already exists` without a call of ours is no success: this ledger may have forgotten what it sent."""
+def _take_the_identifier(world: DispatchWorld) -> None:
+    """Somebody else uses the identifier of an intent that has not reached Stripe yet."""
     world.use("acme", "tokens", 5)
     world.pass_segment()
     with world.dispatching(url="http://127.0.0.1:9"):
         wait_for(lambda: bool(world.classes()))
     ((body,),) = world.rows("select body from ledger.intent")
-    world.emulator.client().v1.billing.meter_events.create(body | {"timestamp": body["timestamp"]}, {"idempotency_key": "other"})
+    world.emulator.client().v1.billing.meter_events.create(body | {"timestamp": body["timestamp"]})
+
+
+def test_identifier_that_somebody_else_used_halts_the_lane(world: DispatchWorld) -> None:
+    """`already exists` without a call of ours is no success: this ledger may have forgotten what it sent."""
+    _take_the_identifier(world)
     with world.dispatching() as dispatch:
         wait_idle(dispatch)
     assert world.classes()[-1] == "halt"
@@ -200,11 +205,10 @@ def test_new_idempotency_key_only_after_a_server_error_was_received(world: Dispa
 
 def test_what_does_not_wait_is_shown_as_nothing(world: DispatchWorld) -> None:
     """A series that is absent can't be told from a room that does not measure, and no alert fires on it."""
-    world.use("acme", "tokens", 10**15)
-    world.pass_segment()
+    _take_the_identifier(world)
     with world.dispatching() as dispatch:
-        page = world.registries[0].render
-        wait_for(lambda: b'trueup_lanes_halted{reason="value_too_long"} 1.0' in page())
+        page = world.registries[-1].render
+        wait_for(lambda: b'trueup_lanes_halted{reason="identifier_taken"} 1.0' in page())
         for state in ("unsent", "unknown"):
             for gauge in ("outbox_pending", "outbox_oldest_timestamp_seconds", "deadline_timestamp_seconds"):
                 assert f'trueup_{gauge}{{state="{state}"}} 0.0'.encode() in page()
@@ -212,7 +216,7 @@ def test_what_does_not_wait_is_shown_as_nothing(world: DispatchWorld) -> None:
         assert b'trueup_outbox_pending{state="in_flight"} 1.0' in page()
         world.ledger.execute("update ops.lane_state set halted_reason = 'something new'")
         wait_for(lambda: b'trueup_lanes_halted{reason="something new"} 1.0' in page())
-        world.ledger.execute("update ops.lane_state set halted_reason = 'value_too_long'")
+        world.ledger.execute("update ops.lane_state set halted_reason = 'identifier_taken'")
         wait_for(lambda: b'trueup_lanes_halted{reason="something new"} 0.0' in page())
         assert dispatch.health().ok
 

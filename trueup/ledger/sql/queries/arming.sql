@@ -91,12 +91,12 @@ select l.stripe_customer, l.stripe_event_name, s.halted_reason, floor(extract(ep
 from ops.lane_state s join ledger.lane l on l.lane_id = s.lane_id
 where s.halted_reason is not null
 union all
--- No lane yet: what one intent can't hold waits before it.
+-- What Stripe does not take or one intent can't hold waits before its lane.
 select
     coalesce(ledger.stripe_customer_of(j.customer), j.customer), j.meter, u.waits_for,
     floor(extract(epoch from min(u.due_at)) * 1000)::bigint
 from ops.uncovered_segment u join ledger.subject j on j.subject_id = u.subject_id
-where u.waits_for = 'too_large' group by j.customer, j.meter, u.waits_for
+where u.waits_for in ('too_large', 'value_too_long') group by j.customer, j.meter, u.waits_for
 order by 1, 2;
 
 -- name: outbox
@@ -120,7 +120,7 @@ group by 1;
 -- name: halted_counts
 select s.halted_reason, count(*) from ops.lane_state s where s.halted_reason is not null group by s.halted_reason
 union all
-select u.waits_for, count(distinct u.subject_id) from ops.uncovered_segment u where u.waits_for = 'too_large' group by u.waits_for;
+select u.waits_for, count(distinct u.subject_id) from ops.uncovered_segment u where u.waits_for in ('too_large', 'value_too_long') group by u.waits_for;
 
 -- name: mapped
 select m.stripe_customer from ledger.customer_mapping m where m.customer = %(customer)s order by m.mapping_id desc limit 1;

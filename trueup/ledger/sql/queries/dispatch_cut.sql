@@ -30,11 +30,12 @@ select
         (select coalesce(max(e.period_event_id), 0) from ledger.period_event e)
     ) as judged,
     exists (select from ops.uncovered_segment w where w.waits_for = 'never_billed') as to_waive,
-    -- What a pause keeps back, and what was cut and never called, is looked at when its deadline comes.
+    -- What a pause keeps back or Stripe would not take, and what was cut and never called, is looked at when its deadline comes.
     floor(extract(epoch from least(
         (
             select min(case when u.waits_for is null then u.due_at else greatest(u.due_at, u.deadline) end)
-            from ops.uncovered_segment u where u.waits_for is null or u.waits_for = 'disarmed' and u.deadline is not null
+            from ops.uncovered_segment u
+            where u.waits_for is null or u.waits_for in ('disarmed', 'value_too_long') and u.deadline is not null
         ),
         (select min(o.deadline) from ops.open_intent o where o.risk_since is null and not o.settling)
     )) * 1000)::bigint as next_due_ms,
@@ -95,7 +96,7 @@ cross join lateral (select coalesce(v.roll_up_seconds * interval '1 s', t.length
 on conflict (subject_id, segment_start) do update
 -- What was too large for one intent may fit, with what came now.
 set due_at = least(uncovered_segment.due_at, excluded.due_at),
-    waits_for = case when uncovered_segment.waits_for = 'too_large' then 'unmapped' else uncovered_segment.waits_for end;
+    waits_for = case when uncovered_segment.waits_for in ('too_large', 'value_too_long') then 'unmapped' else uncovered_segment.waits_for end;
 
 -- name: progress
 update ops.dispatch_progress set discovered_through = %(through)s, cut_id = %(cut_id)s;
@@ -120,6 +121,7 @@ target as (
         case
             when exists (select from ledger.never_billed_customer b where b.customer = s.customer) then 'never_billed'
             when u.waits_for = 'too_large' then 'too_large'
+            when u.waits_for = 'value_too_long' and least(d.deadline, h.until) > ops.now() then 'value_too_long'
             -- A pause does not outlast the deadline: from there on it is decided by a person.
             when s.customer in (select p.customer from paused p) and least(d.deadline, h.until) > ops.now() then 'disarmed'
             when m.stripe_customer is null then 'unmapped'
@@ -189,7 +191,8 @@ update ops.dispatch_progress set judged_by = %(judged_by)s where judged_by <> %(
 
 -- name: coverages
 -- What due segments hold beyond their last intent, up to the cut. Its batches are all committed: reading again gives the same.
--- Where the sum would leave 64 bits, the longest run of batches whose sum fits; the rest is covered in the next round.
+-- Where the sum has more digits than Stripe takes, the longest run of batches whose sum has not; the rest is covered in the next
+-- round. Past its deadline nothing is sent, so that 64 bits are enough.
 select
     u.subject_id,
     s.customer,
@@ -201,7 +204,7 @@ select
     case when w.fits_through = w.last_batch then g.discovered_through else coalesce(w.fits_through, g.discovered_through) end as through_batch,
     g.discovered_through as looked_through,
     g.cut_id,
-    w.last_batch is null or w.fits_through is not null as fits,
+    case when w.last_batch is null or w.fits_through is not null then null when w.holds then 'value_too_long' else 'too_large' end as set_aside_as,
     w.fits_through is not distinct from w.last_batch as whole,
     p.quantity,
     p.events,
@@ -227,7 +230,12 @@ cross join lateral (
     where i.subject_id = u.subject_id and i.segment_start = u.segment_start
 ) c
 cross join lateral (
-    select max(r.batch_id) filter (where abs(r.running) <= 9223372036854775807) as fits_through, max(r.batch_id) as last_batch
+    select
+        max(r.batch_id) filter (
+            where abs(r.running) <= case when u.deadline <= ops.now() then 9223372036854775807 else %(largest)s::bigint end
+        ) as fits_through,
+        bool_or(abs(r.running) <= 9223372036854775807) as holds,
+        max(r.batch_id) as last_batch
     from (
         select q.batch_id, sum(sum(q.quantity)) over (order by q.batch_id) as running
         from ledger.posting q
@@ -255,13 +263,17 @@ cross join lateral (
 select g.cut_id from ops.dispatch_progress g where g.discovered_through = %(through)s for update;
 
 -- name: still_due
--- Which of these segments nobody covered, divided or judged otherwise since they were read.
+-- Which of these segments nobody covered, divided or judged otherwise since they were read. What is longer than Stripe takes was
+-- read past a deadline, which may have been moved since.
 select u.subject_id, u.segment_start
-from unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[], %(stripe_customers)s::text[], %(stripe_event_names)s::text[])
-    as g (subject_id, segment_start, stripe_customer, stripe_event_name)
+from unnest(
+    %(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[], %(stripe_customers)s::text[], %(stripe_event_names)s::text[],
+    %(quantities)s::bigint[]
+) as g (subject_id, segment_start, stripe_customer, stripe_event_name, quantity)
 join ops.uncovered_segment u
     on u.subject_id = g.subject_id and u.segment_start = g.segment_start and u.waits_for is null
-    and u.stripe_customer = g.stripe_customer and u.stripe_event_name = g.stripe_event_name;
+    and u.stripe_customer = g.stripe_customer and u.stripe_event_name = g.stripe_event_name
+    and (g.quantity between -%(largest)s::bigint and %(largest)s::bigint or u.deadline <= ops.now());
 
 -- name: make_lanes
 with given as (
@@ -289,10 +301,10 @@ with given as (
         %(after_batches)s::bigint[], %(through_batches)s::bigint[], %(quantities)s::bigint[], %(events)s::bigint[],
         %(oldest)s::timestamptz[], %(newest)s::timestamptz[],
         %(stripe_customers)s::text[], %(stripe_event_names)s::text[],
-        %(identifiers)s::text[], %(stripe_timestamps_ms)s::bigint[], %(bodies)s::text[], %(digests)s::text[], %(halts)s::text[]
+        %(identifiers)s::text[], %(stripe_timestamps_ms)s::bigint[], %(bodies)s::text[], %(digests)s::text[]
     ) as g (
         subject_id, segment_start, segment_end, after_batch, through_batch, quantity, events, oldest, newest,
-        stripe_customer, stripe_event_name, identifier, stripe_timestamp_ms, body, body_sha256, halted_reason
+        stripe_customer, stripe_event_name, identifier, stripe_timestamp_ms, body, body_sha256
     )
 ),
 made as (
@@ -337,16 +349,6 @@ settled as (
 opened as (
     insert into ops.open_intent (intent_id, lane_id, subject_id, hour_start, deadline)
     select m.intent_id, m.lane_id, m.subject_id, date_trunc('hour', m.stripe_timestamp, 'UTC'), m.deadline from judged m where m.ended is null
-),
-halted as (
-    update ops.lane_state s set halted_reason = h.halted_reason, halted_at = ops.now()
-    from (
-        select m.lane_id, min(g.halted_reason) as halted_reason
-        from judged m join given g on g.subject_id = m.subject_id and g.segment_start = m.segment_start
-        where g.halted_reason is not null and m.ended is null
-        group by m.lane_id
-    ) h
-    where s.lane_id = h.lane_id and s.halted_reason is null
 )
 select count(*) from made;
 
@@ -357,10 +359,10 @@ using unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[]) as g 
 where u.subject_id = g.subject_id and u.segment_start = g.segment_start;
 
 -- name: set_aside
--- No run of its batches has a sum that an intent can hold. It stays where it is; the others go on.
+-- No run of its batches has a sum that Stripe takes, or that an intent can hold. It stays where it is; the others go on.
 update ops.uncovered_segment u
-set waits_for = 'too_large', stripe_customer = null, stripe_event_name = null
-from unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[]) as g (subject_id, segment_start)
+set waits_for = g.waits_for, stripe_customer = null, stripe_event_name = null
+from unnest(%(subject_ids)s::bigint[], %(segment_starts)s::timestamptz[], %(waits_for)s::text[]) as g (subject_id, segment_start, waits_for)
 where u.subject_id = g.subject_id and u.segment_start = g.segment_start;
 
 -- name: insert_batch

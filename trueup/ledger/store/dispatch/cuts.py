@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from trueup.contracts.errors import Broken
-from trueup.ledger.intents import Coverage, Draft
+from trueup.ledger.intents import LARGEST_VALUE, Coverage, Draft
 from trueup.ledger.store import barrier, queries
 
 CUT_LOCK_TIMEOUT = "2s"
@@ -122,7 +122,7 @@ def _split_alone(connection: psycopg.Connection, edges: list[tuple[Any, ...]], w
     try:
         return _split(connection, edges, writer)
     except psycopg.errors.NumericValueOutOfRange:
-        connection.execute(_sql("set_aside"), {"subject_ids": [edges[0][0]], "segment_starts": [edges[0][1]]})
+        connection.execute(_sql("set_aside"), {"subject_ids": [edges[0][0]], "segment_starts": [edges[0][1]], "waits_for": ["too_large"]})
         return 0
 
 
@@ -172,13 +172,13 @@ def waive(connection: psycopg.Connection, writer: str, most: int) -> int:
 def coverages(connection: psycopg.Connection, most: int, due_by_ms: int | None = None) -> list[Coverage]:
     """What is due, now or by the instant given, and covered by no intent, up to the last cut that was looked through."""
     with connection.cursor(row_factory=class_row(Coverage)) as cursor:
-        return cursor.execute(_sql("coverages"), {"most": most, "due_by_ms": due_by_ms}).fetchall()
+        return cursor.execute(_sql("coverages"), {"most": most, "due_by_ms": due_by_ms, "largest": LARGEST_VALUE}).fetchall()
 
 
 def make_intents(connection: psycopg.Connection, drafts: Sequence[Draft], exhausted: Sequence[Coverage], writer: str) -> int:
     """Write intents and move their quantity to in_flight, together; says how many were new.
 
-    What another cutter made first is left as it is, what is too large for one intent waits for a person. Nothing happens when a
+    What another cutter made first is left as it is, what is too large to be sent waits for a person. Nothing happens when a
     newer cut was looked through since the coverage was read: the same segments come again with it. What was divided or judged
     otherwise since, or is to be divided before, is left for the next round.
     """
@@ -193,14 +193,20 @@ def make_intents(connection: psycopg.Connection, drafts: Sequence[Draft], exhaus
         drafts = [item for item in drafts if _segment(item.coverage) in still]
         everything = [item for item in everything if _segment(item) in still]
         made = _insert_intents(connection, drafts, int(locked[0]), writer) if drafts else 0
-        connection.execute(_sql("covered"), _segments([item for item in everything if item.fits and item.whole]))
-        connection.execute(_sql("set_aside"), _segments([item for item in everything if not item.fits]))
+        connection.execute(_sql("covered"), _segments([item for item in everything if item.set_aside_as is None and item.whole]))
+        aside = [item for item in everything if item.set_aside_as is not None]
+        connection.execute(_sql("set_aside"), _segments(aside) | {"waits_for": [item.set_aside_as for item in aside]})
     return made
 
 
 def _still_due(connection: psycopg.Connection, read: Sequence[Coverage]) -> set[tuple[object, object]]:
-    targets = {"stripe_customers": [item.stripe_customer for item in read], "stripe_event_names": [item.stripe_event_name for item in read]}
-    still = set(connection.execute(_sql("still_due"), _segments(read) | targets).fetchall())
+    given = {
+        "stripe_customers": [item.stripe_customer for item in read],
+        "stripe_event_names": [item.stripe_event_name for item in read],
+        "quantities": [item.quantity for item in read],
+        "largest": LARGEST_VALUE,
+    }
+    still = set(connection.execute(_sql("still_due"), _segments(read) | given).fetchall())
     # Another cutter may have judged them and not divided them yet: an intent through the boundary could never be taken back.
     return still - {(item[0], item[1]) for item in _dividing(connection, _segments(read))}
 
@@ -242,7 +248,6 @@ def _insert_intents(connection: psycopg.Connection, drafts: Sequence[Draft], cut
             "stripe_timestamps_ms": [item.stripe_timestamp_ms for item in drafts],
             "bodies": [item.body for item in drafts],
             "digests": [item.body_sha256 for item in drafts],
-            "halts": [item.halted_reason for item in drafts],
         },
     ).fetchone()
     return 0 if row is None else int(row[0])
