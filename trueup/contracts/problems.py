@@ -77,7 +77,7 @@ def malformed(detail: str) -> Refused:
 
 def unprocessable(faults: Sequence[Fault], events: int = 0) -> Refused:
     """The body can be read, and says what cannot be taken."""
-    detail = f"{len(faults)} faults; nothing of this request was taken"
+    detail = f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'}; nothing of this request was taken"
     return Refused(Problem(422, "invalid-content", "The content is not valid", detail, faults), events)
 
 
