@@ -9,7 +9,7 @@ import pytest
 from services.stripe_sink.core.dispatch_settle import Undecidable, settle
 from tests.conftest import Database
 from tests.makers.capture_batches import make_announced, make_event, make_forwarded
-from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, true_ledger
+from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, UNKNOWN, TrueLedger, true_ledger
 from trueup.ledger.intents import UnknownIntent
 from trueup.ledger.periods import PeriodFact
 from trueup.ledger.store import periods, proof
@@ -56,33 +56,51 @@ def _sent(ledger: TrueLedger) -> list[tuple[str, int]]:
     ]
 
 
-def test_a_window_of_more_digits_than_stripe_takes_goes_out_in_parts(ledger: TrueLedger) -> None:
-    """Each batch has 15 digits, all of them 16: three calls."""
-    for _ in range(3):
+def test_a_window_of_more_digits_than_stripe_takes_goes_out_as_far_as_they_reach(ledger: TrueLedger) -> None:
+    """Of batches with 15 digits each the first is sent; a summary of more would not be exact. What takes it back lets the next go."""
+    for _ in range(2):
         _use(ledger, "acme", LARGEST, 1)
-    at_ms = NOON_MS + 30 * MINUTE_MS
-    while ledger.cut(at_ms):
+    while ledger.cut(NOON_MS + 30 * MINUTE_MS):
         pass
-    assert _sent(ledger) == [("acme", LARGEST)] * 3
+    assert _sent(ledger) == [("acme", LARGEST)]
+    assert arming.halted_counts(ledger.writer) == {"value_too_long": 1}
+    _use(ledger, "acme", -LARGEST, 1)
+    assert ledger.cut(NOON_MS + 40 * MINUTE_MS) == 1
+    assert _sent(ledger) == [("acme", LARGEST)]
+    assert ledger.rows("select class, quantity from ledger.outcome join ledger.intent using (intent_id) order by outcome_id") == [
+        ("ack", LARGEST),
+        ("zero", 0),
+    ]
     assert ledger.rows("select count(*) from ops.uncovered_segment") == [(0,)]
+    assert arming.halted_counts(ledger.writer) == {}
+
+
+def test_what_did_not_land_leaves_room_for_its_digits(ledger: TrueLedger) -> None:
+    """It comes back to unsent, so that it does not count twice against what Stripe shows exactly."""
+    _use(ledger, "acme", LARGEST, 1)
+    at_ms = NOON_MS + 30 * MINUTE_MS
+    assert ledger.cut(at_ms) == 1
+    assert len(ledger.send(UNKNOWN, at_ms)) == 1
+    ledger.settle(0, at_ms + 23 * HOUR_MS)
+    assert ledger.cut(at_ms + 24 * HOUR_MS) == 1
     assert arming.halted_counts(ledger.writer) == {}
 
 
 def test_a_batch_of_more_digits_than_stripe_takes_waits_alone(ledger: TrueLedger) -> None:
     """What came before it and another window of the same lane go out; a person is asked; what takes it back lets the rest go."""
+    large = LARGEST - 100
     _use(ledger, "acme", 5, 1)
-    _use(ledger, "acme", LARGEST, 2)
+    _use(ledger, "acme", large, 2)
     _use(ledger, "acme", 11, 1, at_ms=NOON_MS + 10 * MINUTE_MS)
-    at_ms = NOON_MS + 30 * MINUTE_MS
-    while ledger.cut(at_ms):
+    while ledger.cut(NOON_MS + 30 * MINUTE_MS):
         pass
     assert _sent(ledger) == [("acme", 5), ("acme", 11)]
     assert ledger.rows("select waits_for from ops.uncovered_segment") == [("value_too_long",)]
     assert arming.halted_counts(ledger.writer) == {"value_too_long": 1}
     assert [(item.stripe_customer, item.reason) for item in arming.status(ledger.writer).halted_lanes] == [("cus_acme", "value_too_long")]
-    _use(ledger, "acme", -LARGEST, 1)
+    _use(ledger, "acme", -large, 1)
     assert ledger.cut(NOON_MS + 40 * MINUTE_MS) == 1
-    assert _sent(ledger) == [("acme", 5), ("acme", 11), ("acme", LARGEST)]
+    assert _sent(ledger) == [("acme", 5), ("acme", 11), ("acme", large)]
     assert arming.halted_counts(ledger.writer) == {}
 
 

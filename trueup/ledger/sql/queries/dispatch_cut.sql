@@ -191,8 +191,9 @@ update ops.dispatch_progress set judged_by = %(judged_by)s where judged_by <> %(
 
 -- name: coverages
 -- What due segments hold beyond their last intent, up to the cut. Its batches are all committed: reading again gives the same.
--- Where the sum has more digits than Stripe takes, the longest run of batches whose sum has not; the rest is covered in the next
--- round. Past its deadline nothing is sent, so that 64 bits are enough.
+-- Where the sum has more digits than Stripe takes, or than its summary would show exactly together with what went out before, the
+-- longest run of batches whose sum has not; the rest is covered in the next round. Past its deadline nothing is sent, so that 64 bits
+-- are enough.
 select
     u.subject_id,
     s.customer,
@@ -230,9 +231,19 @@ cross join lateral (
     where i.subject_id = u.subject_id and i.segment_start = u.segment_start
 ) c
 cross join lateral (
+    -- What Stripe has of this segment, or may get: it went to in_flight, and did not leave it otherwise than acknowledged.
+    select coalesce(sum(case when h.to_account = 3 then h.quantity else -h.quantity end), 0) as quantity
+    from ledger.posting h
+    where c.through_batch > 0 and h.subject_id = u.subject_id and h.segment_start = u.segment_start
+        and (h.to_account = 3 or h.from_account = 3 and h.to_account <> 4)
+) a
+cross join lateral (
     select
         max(r.batch_id) filter (
-            where abs(r.running) <= case when u.deadline <= ops.now() then 9223372036854775807 else %(largest)s::bigint end
+            where case
+                when u.deadline <= ops.now() then abs(r.running) <= 9223372036854775807
+                else greatest(abs(r.running), abs(a.quantity + r.running)) <= %(largest)s::bigint
+            end
         ) as fits_through,
         bool_or(abs(r.running) <= 9223372036854775807) as holds,
         max(r.batch_id) as last_batch
