@@ -91,7 +91,7 @@ class Oracle:
 class Feeder:
     """Publishes on a thread until told to stop: one event in twenty a second time, up to some thousand events later."""
 
-    def __init__(self, street: Street, per_second: int, seed: int = 7) -> None:
+    def __init__(self, street: Street, per_second: int, seed: int = 7, *, prefix: str = "request-") -> None:
         self._topic = street.topics.usage_events
         options = {
             "bootstrap.servers": street.settings.kafka_bootstrap,
@@ -106,6 +106,7 @@ class Feeder:
         self._producer = Producer(options)
         self._per_second = per_second
         self._random = random.Random(seed)
+        self._prefix = prefix
         self._again: list[tuple[bytes, bytes]] = []
         self._stop = threading.Event()
         self._failed: list[str] = []
@@ -142,7 +143,7 @@ class Feeder:
         meter = self._random.choice(METERS)
         quantity = self._random.randrange(1, 5_000)
         event = UsageEvent(
-            id=f"request-{number}",
+            id=f"{self._prefix}{number}",
             source="feeder",
             event_time_ms=int(time.time() * 1000) - EVENT_AGE_MS,  # the street under test lives by this very clock
             meter=meter,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
@@ -19,12 +19,13 @@ from services.stripe_sink.app.capture_closing import CaptureClosing
 from services.stripe_sink.config import CAPTURE_GROUP, Settings
 from services.stripe_sink.core import capture as core
 from services.stripe_sink.core.inflow import Inflow, Kind, Step
+from services.stripe_sink.core.restored import behind
 from services.stripe_sink.metrics import capture as metrics
 from trueup.contracts.codec import Decoder, decode_progress
 from trueup.contracts.errors import Broken, Poison, Transient
 from trueup.ledger import migrate
 from trueup.ledger.store import capture as ledger
-from trueup.ledger.store.session import Session
+from trueup.ledger.store.session import Connection, Session
 from trueup.runtime import log
 from trueup.runtime.catalogue_topic import CatalogueTopic
 from trueup.runtime.kafka import OffsetsReader
@@ -34,6 +35,7 @@ from trueup.runtime.web import Activity, Health
 READ_RECORDS = 10_000
 IDLE_WAIT_SECONDS, BUSY_WAIT_SECONDS = 0.1, 0.005
 CATALOGUE_SECONDS = 1.0
+LOOK_BACK_SECONDS = 5.0
 MEASURE_SECONDS = 5.0
 LIVE_SECONDS = 120.0
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5.0
@@ -57,13 +59,13 @@ class _Status:
 class Capture:
     """The capture half of the sink. `step` is one round; only the thread that calls it touches the working state."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, registry: Registry, before_use: Callable[[Connection], None] | None = None) -> None:
         self._settings = settings
         self._registry = registry
         self._log = log.get("capture")
         # Two processes of one name must not be taken for each other in what is written down.
         self._holder = f"{settings.room}/{os.getpid()}"
-        self._session = Session(settings.postgres_dsn, f"trueup-{self._holder}/capture")
+        self._session = Session(settings.postgres_dsn, f"trueup-{self._holder}/capture", before_use=before_use)
         self._topics = CaptureTopics(settings)
         self._ends_reader = OffsetsReader(settings)
         self._catalogue_topic = CatalogueTopic(settings, CAPTURE_GROUP, self._ends_reader)
@@ -78,7 +80,7 @@ class Capture:
         self._trouble = ""
         self._schema_seen = False
         self._retry_seconds = FIRST_RETRY_SECONDS
-        self._not_before = self._retake_at = self._catalogue_at = self._measure_at = 0.0
+        self._not_before = self._retake_at = self._look_back_at = self._catalogue_at = self._measure_at = 0.0
         self._status = _Status(at_seconds=time.monotonic())
         self._asking = threading.Lock()
         self._asking_ends = OffsetsReader(settings)
@@ -93,6 +95,7 @@ class Capture:
         handled = 0
         if time.monotonic() >= self._not_before:
             try:
+                self._look_back()
                 self._take_over()
                 self._follow_catalogue()
                 handled = self._capture_all()
@@ -166,6 +169,18 @@ class Capture:
             except Poison as fault:
                 raise Broken(f"{self._topics.topic[kind]} {partition}:{raw.offset}: {fault}") from fault
         self._ends |= fetched.ends
+
+    def _look_back(self) -> None:
+        """Let go of partitions in which the ledger stands behind us: it was put back from a copy, which nobody announces."""
+        if not self._inflows or time.monotonic() < self._look_back_at:
+            return
+        self._look_back_at = time.monotonic() + LOOK_BACK_SECONDS
+        held = self._session.run(lambda connection: ledger.positions(connection, self._topics.topic[Kind.PROGRESS]))
+        captured = {partition: inflow.positions[Kind.PROGRESS] for partition, inflow in self._inflows.items()}
+        for partition in behind(captured, held):
+            self._log.warning("read again", partition=partition, captured=captured[partition], ledger=held.get(partition))
+            del self._inflows[partition]
+            self._retake_at = 0.0
 
     def _take_over(self) -> None:
         """Claim what was assigned and is not held, then read everything from where the ledger stands."""

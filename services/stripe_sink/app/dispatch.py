@@ -57,11 +57,21 @@ class _Thread:
 class Dispatch:
     """The dispatch half of the sink. `start` returns at once; `stop` lets calls under way be answered and stored."""
 
-    def __init__(self, dsn: str, room: str, meters: MeterCalls, registry: Registry, limits: DispatchLimits | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        room: str,
+        meters: MeterCalls,
+        registry: Registry,
+        limits: DispatchLimits | None = None,
+        *,
+        before_use: Callable[[Connection], None] | None = None,
+    ) -> None:
         self._limits = limits or DispatchLimits()
         if self._limits.sender.lease_seconds < meters.longest_call_seconds:
             raise Broken("a lease must outlast the longest call")
         self._dsn = dsn
+        self._before_use = before_use
         # Two processes of one name must not be taken for each other in what is written down.
         self._holder = f"{room}/{os.getpid()}"
         self._registry = registry
@@ -236,6 +246,6 @@ class Dispatch:
         return held
 
     def _session(self, name: str, *, index_only: bool = False) -> Session:
-        session = Session(self._dsn, f"trueup-{self._holder}/{name}", index_only=index_only)
+        session = Session(self._dsn, f"trueup-{self._holder}/{name}", index_only=index_only, before_use=self._before_use)
         self._sessions.append(session)
         return session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
 
 from confluent_kafka import KafkaException
 
@@ -14,49 +14,39 @@ from trueup.contracts.topics import TopicNames
 from trueup.ledger import migrate
 from trueup.ledger.store import capture as ledger
 from trueup.ledger.store.dispatch import arming
-from trueup.ledger.store.session import Connection, Session
+from trueup.ledger.store.session import Connection
 from trueup.runtime import log
-from trueup.runtime.loop import Stop
-
-RETRY_SECONDS = 1.0
 
 
-def disarm_if_restored(settings: Settings, stop: Stop) -> None:
-    """Disarms a ledger that has gone back in time; waits until both Kafka and Postgres have answered.
+class RestoredGuard:
+    """Looks at a connection before it is used, once per start of the server behind it: files are put back under a stopped one only.
 
     A copy of a database's files keeps its identity, and with it its arming. What was sent after the copy was made would be cut
-    and sent once more under other identifiers. Capture reads on from where the copy stands, which is exact; only sending waits
-    for a person, who arms it again after each lane was compared.
+    and sent once more under other identifiers. So a ledger that has gone back in time is disarmed. Capture reads on from where
+    the copy stands, which is exact; only sending waits for a person, who arms it again after each lane was compared.
+    Capture asks as well: it shows Kafka where the ledger stands, and would wipe out what the copy is known by.
     """
-    lines = log.get("restored")
-    session = Session(settings.postgres_dsn, f"trueup-{settings.room}/restored")
-    try:
-        while not stop:
-            try:
-                partitions = behind(shown_positions(settings), _held(session, settings))
-                disarmed = bool(partitions) and session.run(_disarming(partitions))
-                if disarmed:
-                    lines.critical("disarmed: the ledger stands behind what it once held", partitions=partitions)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._looked_at: str | None = None
+        self._lock = threading.Lock()
+        self._log = log.get("restored")
+
+    def __call__(self, connection: Connection) -> None:
+        """Disarm a ledger that was put back; Transient while Kafka does not say what it was shown."""
+        with self._lock:
+            server = arming.server_start(connection)
+            if server == self._looked_at:
                 return
-            except (KafkaException, Transient) as away:
-                lines.warning("whether this ledger was restored is not known yet; nothing is sent", why=str(away))
-                stop.wait(RETRY_SECONDS)
-    finally:
-        session.close()
-
-
-def _held(session: Session, settings: Settings) -> dict[int, int]:
-    topic = TopicNames(settings.topic_prefix).progress
-    session.run(migrate.require_current)
-    return session.run(lambda connection: ledger.positions(connection, topic))
-
-
-def _disarming(partitions: list[int]) -> Callable[[Connection], bool]:
-    def disarm(connection: Connection) -> bool:
-        if not arming.status(connection).armed:
-            return False
-        reason = f"this ledger stands behind what it once held, in partitions {partitions}: it was restored from a copy"
-        arming.disarm(connection, reason=reason, by=arming.SINK)
-        return True
-
-    return disarm
+            migrate.require_current(connection)
+            held = ledger.positions(connection, TopicNames(self._settings.topic_prefix).progress)
+            try:
+                partitions = behind(shown_positions(self._settings), held)
+            except KafkaException as away:
+                raise Transient(f"whether this ledger was restored is not known yet, nothing is done: {away}") from away
+            if partitions and arming.status(connection).armed:
+                reason = f"this ledger stands behind what it once held, in partitions {partitions}: it was restored from a copy"
+                arming.disarm(connection, reason=reason, by=arming.SINK)
+                self._log.critical("disarmed: the ledger stands behind what it once held", partitions=partitions)
+            self._looked_at = server

@@ -7,7 +7,7 @@ import gc
 from services.stripe_sink.adapters.stripe_meters import StripeMeters
 from services.stripe_sink.app.capture import Capture
 from services.stripe_sink.app.dispatch import Dispatch, DispatchLimits
-from services.stripe_sink.app.restored import disarm_if_restored
+from services.stripe_sink.app.restored import RestoredGuard
 from services.stripe_sink.app.watchdog import Watchdog
 from services.stripe_sink.config import Settings
 from services.stripe_sink.core.dispatch_outcome import OutcomeClass
@@ -27,9 +27,11 @@ def run(settings: Settings, stop: Stop) -> None:
         registry.increase(capture_metrics.EVENTS, 0, room=capture_metrics.ROOM, outcome=outcome)
     for answered in OutcomeClass:
         registry.increase(dispatch_metrics.STRIPE_CALLS, 0, outcome=answered.value)
-    capture = Capture(settings, registry)
+    guard = RestoredGuard(settings)
+    capture = Capture(settings, registry, guard)
     meters = StripeMeters(settings.stripe_api_key, settings.stripe_url)
-    dispatch = Dispatch(settings.postgres_dsn, settings.room, meters, registry, DispatchLimits(senders=settings.dispatch_senders))
+    limits = DispatchLimits(senders=settings.dispatch_senders)
+    dispatch = Dispatch(settings.postgres_dsn, settings.room, meters, registry, limits, before_use=guard)
     watchdog = Watchdog(settings.postgres_dsn, settings.room, registry)
     server = RoomServer(
         settings.http_port,
@@ -40,11 +42,6 @@ def run(settings: Settings, stop: Stop) -> None:
         host=settings.http_host,
     )
     server.start()
-    try:
-        disarm_if_restored(settings, stop)
-    except BaseException:
-        server.stop()
-        raise
     capture.start()
     watchdog.start()
     dispatch.start()

@@ -6,14 +6,15 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from services.stripe_sink.app.restored import disarm_if_restored
+from services.stripe_sink.app.restored import RestoredGuard
 from services.stripe_sink.config import CAPTURE_GROUP, Settings
 from services.stripe_sink.core.restored import behind
 from tests.makers.dispatch_world import DispatchWorld
+from trueup.contracts.errors import Transient
 from trueup.contracts.topics import TopicNames
 from trueup.ledger.store.connection import connect
 from trueup.ledger.store.dispatch import arming
-from trueup.runtime.loop import Stop
+from trueup.ledger.store.session import Session
 from trueup.runtime.settings import StreetSettings
 
 STOOD = 500
@@ -55,8 +56,8 @@ def test_a_ledger_that_went_back_in_time_is_disarmed(
     with psycopg.connect(world.database.dsn) as owner:
         owner.execute(POSITION, [topics.progress, 0, STOOD])
     show(settings, topics, shown)
-    disarm_if_restored(settings, Stop())
     with connect(world.database.writer_dsn, "test") as connection:
+        RestoredGuard(settings)(connection)
         found = arming.status(connection)
     assert found.armed is armed
     assert armed or "restored from a copy" in found.why
@@ -64,9 +65,17 @@ def test_a_ledger_that_went_back_in_time_is_disarmed(
         assert world.arm().armed
         # What capture shows as soon as it has taken the partition over.
         show(settings, topics, STOOD)
-        disarm_if_restored(settings, Stop())
         with connect(world.database.writer_dsn, "test") as connection:
+            RestoredGuard(settings)(connection)
             assert arming.status(connection).armed
+
+
+def test_nothing_is_done_while_kafka_does_not_say_what_it_was_shown(world: DispatchWorld) -> None:
+    """A guess would be either usage that is sent twice or a ledger that nobody needed to disarm."""
+    settings = Settings(kafka_bootstrap="127.0.0.1:1", postgres_dsn=world.database.writer_dsn, room="stripe-sink-1")
+    session = Session(world.database.writer_dsn, "test", before_use=RestoredGuard(settings))
+    with pytest.raises(Transient, match="not known yet"):
+        session.run(arming.status)
 
 
 def show(settings: Settings, topics: TopicNames, offset: int) -> None:

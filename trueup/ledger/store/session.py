@@ -25,11 +25,14 @@ class Session:
         *,
         index_only: bool = False,
         statement_timeout_seconds: int = STATEMENT_TIMEOUT_SECONDS,
+        before_use: Callable[[psycopg.Connection], None] | None = None,
     ) -> None:
+        """`before_use` looks at every new connection before any work does; what it raises, `run` raises."""
         self._dsn = dsn
         self._application_name = application_name
         self._index_only = index_only
         self._statement_timeout_seconds = statement_timeout_seconds
+        self._before_use = before_use
         self._connection: psycopg.Connection | None = None
 
     def run(self, work: Callable[[psycopg.Connection], T]) -> T:
@@ -51,16 +54,26 @@ class Session:
 
     def _open(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(
-                self._dsn,
-                self._application_name,
-                statement_timeout_seconds=self._statement_timeout_seconds,
-                idle_in_transaction_seconds=ROOM_IDLE_SECONDS,
-            )
+            self._connection = self._connected()
+        return self._connection
+
+    def _connected(self) -> psycopg.Connection:
+        connection = connect(
+            self._dsn,
+            self._application_name,
+            statement_timeout_seconds=self._statement_timeout_seconds,
+            idle_in_transaction_seconds=ROOM_IDLE_SECONDS,
+        )
+        try:
             if self._index_only:
                 # A young ledger has no statistics yet, and a planner without them reads whole tables for a handful of rows.
-                self._connection.execute("set enable_seqscan = off")
-        return self._connection
+                connection.execute("set enable_seqscan = off")
+            if self._before_use is not None:
+                self._before_use(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _drop_if_lost(self) -> None:
         """A lock that was not given in time leaves the connection as good as before; a lost line does not."""

@@ -1,6 +1,9 @@
 -- name: identity
 select ops.database_identity(), ops.dispatch_armed();
 
+-- name: server_start
+select concat_ws(' ', ops.database_identity(), pg_postmaster_start_time());
+
 -- name: record
 insert into ledger.arming (action, customer, reason, acted_by, database_identity, lanes_compared, lanes_different, recorded_at)
 values (%(action)s, %(customer)s, %(reason)s, %(acted_by)s, ops.database_identity(), %(compared)s, %(different)s, ops.now());

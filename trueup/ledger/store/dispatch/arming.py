@@ -10,6 +10,7 @@ from typing import Protocol
 import psycopg
 from psycopg.rows import class_row
 
+from trueup.contracts.errors import Broken
 from trueup.contracts.quantities import summary_to_smallest
 from trueup.ledger.store import deployment, queries
 from trueup.ledger.store.clock import now_ms
@@ -169,6 +170,14 @@ def status(connection: psycopg.Connection) -> DispatchStatus:
         outbox=waiting,
         nearest_deadline_ms=min(deadlines, default=None),
     )
+
+
+def server_start(connection: psycopg.Connection) -> str:
+    """Which database this is and since when its server runs: another text after every restart, failover or restore."""
+    row = connection.execute(_sql("server_start")).fetchone()
+    if row is None:
+        raise Broken("the ledger does not say since when its server runs")
+    return str(row[0])
 
 
 def outbox(connection: psycopg.Connection) -> tuple[OutboxState, ...]:
