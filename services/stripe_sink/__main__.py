@@ -6,19 +6,21 @@ import sys
 
 from services.stripe_sink.app import room
 from services.stripe_sink.config import Settings
-from trueup.runtime import loop
-from trueup.runtime.settings import SettingsError
+from trueup.runtime import log
+from trueup.runtime.loop import Stop, run_room
+from trueup.runtime.settings import from_environment
 
 
 def main() -> int:
     """Run the room; the exit code says whether it may be started again."""
-    try:
-        settings = Settings()
+
+    def body(stop: Stop) -> None:
+        settings = from_environment(Settings)
         settings.require("kafka_bootstrap", "postgres_dsn", "stripe_api_key", "room")
-    except (SettingsError, ValueError) as fault:
-        print(f"stripe_sink: {fault}", file=sys.stderr)  # noqa: T201
-        return 2
-    return loop.run_room(settings.room, lambda stop: room.run(settings, stop))
+        log.configure(settings.room)
+        room.run(settings, stop)
+
+    return run_room("stripe-sink", body)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tests.conftest import Database
 from tests.system.emulator.running import API_KEY, START_MS, RunningEmulator
 from trueup.contracts.catalogue import FROM_THE_BEGINNING_MS, CatalogueVersion, VersionInForce, parse
 from trueup.ledger.store import barrier, catalogue, clock, customers
+from trueup.ledger.store.deployment import Deployment
 from trueup.ledger.store.dispatch import arming
 from trueup.runtime.metrics import Registry
 
@@ -46,6 +47,18 @@ stripe_event_name = {event_name}
 def make_meters(url: str) -> StripeMeters:
     """The real adapter, impatient."""
     return StripeMeters(API_KEY, url, connect_timeout_seconds=1.0, read_timeout_seconds=2.0)
+
+
+class Confirmed(StripeMeters):
+    """Meters of a process that asked whose key it has before its trouble began."""
+
+    def __init__(self, url: str, whole_url: str, api_key: str = API_KEY) -> None:
+        super().__init__(api_key, url, connect_timeout_seconds=1.0, read_timeout_seconds=2.0)
+        self._before = make_meters(whole_url)
+
+    def account(self) -> Deployment:
+        """As Stripe said it then."""
+        return self._before.account()
 
 
 @dataclass
@@ -147,10 +160,12 @@ class DispatchWorld:
         return arming.arm(self.ledger, make_meters(self.emulator.url), reason="test", by="test", **others)
 
     def make_dispatch(self, *, limits: DispatchLimits = QUICK, url: str | None = None, meters: StripeMeters | None = None) -> Dispatch:
-        """A dispatch as the room runs it."""
+        """A dispatch as the room runs it; with an address, one that has to send there since it began."""
         registry = Registry(*metrics.ALL, room="stripe-sink-test")
         self.registries.append(registry)
-        return Dispatch(self.database.writer_dsn, "stripe-sink-test", meters or make_meters(url or self.emulator.url), registry, limits)
+        return Dispatch(
+            self.database.writer_dsn, "stripe-sink-test", meters or Confirmed(url or self.emulator.url, self.emulator.url), registry, limits
+        )
 
     @contextmanager
     def dispatching(self, **others: Any) -> Iterator[Dispatch]:

@@ -6,6 +6,8 @@ import logging
 
 import stripe
 
+from trueup.contracts.errors import Transient
+
 # The SDK tells of every call at level info: at a call a second that would be most of a room's log.
 logging.getLogger("stripe").setLevel(logging.WARNING)
 
@@ -40,3 +42,15 @@ def stripe_client(
         http_client=transport,
         base_addresses={"api": address, "files": address, "connect": address, "meter_events": address},
     )
+
+
+def account_of(client: stripe.StripeClient, api_key: str) -> tuple[str, bool]:
+    """Whose key this is, and whether it is of live mode. Stripe's account object does not say the mode; the key does.
+
+    Transient while Stripe does not answer, or does not take the key.
+    """
+    try:
+        account = client.v1.accounts.retrieve_current()
+    except stripe.StripeError as error:
+        raise Transient(f"Stripe does not tell whose key this is: {error}") from error
+    return account.id, "_live_" in api_key[:8]

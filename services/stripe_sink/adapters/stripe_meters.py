@@ -13,7 +13,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from services.stripe_sink.core.dispatch_outcome import Answer, Reached
 from trueup.contracts.errors import Transient
 from trueup.ledger.store.deployment import Deployment
-from trueup.runtime.stripe_client import stripe_client
+from trueup.runtime.stripe_client import account_of, stripe_client
 
 PAGE = 100  # the most that Stripe gives at once; its default of 10 is a trap
 CONNECT_TIMEOUT_SECONDS = 2.0
@@ -57,12 +57,8 @@ class StripeMeters:
         return Answer(Reached.ANSWERED, last.code if last is not None else None, content, last.request_id if last is not None else None)
 
     def account(self) -> Deployment:
-        """Whose key this is, and in which mode. Stripe's account object does not say the mode; the key does."""
-        try:
-            account = self._client.v1.accounts.retrieve_current()
-        except stripe.StripeError as error:
-            raise Transient(f"Stripe does not tell whose key this is: {error}") from error
-        return Deployment(stripe_account=account.id, livemode="_live_" in self._api_key[:8])
+        """Whose key this is, and in which mode; Transient while Stripe does not say."""
+        return Deployment(*account_of(self._client, self._api_key))
 
     def summary_values(self, stripe_customer: str, event_name: str, start_ms: int, end_ms: int) -> Sequence[float]:
         """The summary between two whole minutes, all pages; empty when there is no such meter or no usage."""

@@ -21,7 +21,8 @@ from services.stripe_sink.metrics.dispatch import (
 )
 from services.stripe_sink.ports.stripe import MeterCalls
 from trueup.contracts.errors import Broken, Transient
-from trueup.ledger.store import deployment, flush
+from trueup.ledger.access.account import OwnAccount
+from trueup.ledger.store import flush
 from trueup.ledger.store.dispatch import arming, cuts, lanes, settlements
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime import log
@@ -30,7 +31,8 @@ from trueup.runtime.metrics import Registry
 from trueup.runtime.web import Activity, Health
 
 AFTER_FAILURE_SECONDS = 0.5
-STATES = ("unsent", "in_flight", "unknown")
+MEASURE = "measure"
+STATES = ("unsent", "in_flight", "unknown", "unmapped", "no_plan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,13 @@ class Dispatch:
         self._work = 0
         self._work_lock = threading.Lock()
         self._broken: str | None = None
-        self._held: deployment.Deployment | None = None
+        self._own = OwnAccount(meters.account)
         self._halts_seen = set(HALT_REASONS)
         self._sessions: list[Session] = []
         self._asking = threading.Lock()
         self._asking_session = self._session("activity")
         self._senders = [
-            Sender(self._session(name), meters, f"{self._holder}/{name}", self._livemode, self._limits.sender, registry, self._stop)
+            Sender(self._session(name), meters, f"{self._holder}/{name}", self._own, self._limits.sender, registry, self._stop)
             for name in (f"send-{number}" for number in range(1, self._limits.senders + 1))
         ]
         self._threads = self._plan(meters)
@@ -115,6 +117,8 @@ class Dispatch:
         halted = self._halted()
         if halted is not None:
             return Health(False, f"Stripe's answer stopped this sink: {halted}; mend it and start the room again")
+        if self._own.why_unconfirmed is not None:
+            return Health(False, f"nothing is sent before it is sure whose key this is: {self._own.why_unconfirmed}")
         if self._stop.asked:
             return Health(False, "stopping")
         if any(item.thread is None for item in self._threads):
@@ -154,13 +158,13 @@ class Dispatch:
 
     def _plan(self, meters: MeterCalls) -> list[_Thread]:
         cutter = Cutter(self._session("cut", index_only=True), f"{self._holder}/cut", self._registry)
-        settler = Settler(self._session("settle"), meters, f"{self._holder}/settle")
+        settler = Settler(self._session("settle"), meters, self._own, f"{self._holder}/settle")
         measuring = self._session("measure")
         look = self._limits.look_seconds
         return [
             _Thread("cut", lambda: self._after_cutting(cutter.step()), look, threading.Event()),
             _Thread("settle", settler.step, max(look, 1.0), threading.Event()),
-            _Thread("measure", lambda: measuring.run(self._measure), self._limits.measure_seconds, threading.Event()),
+            _Thread(MEASURE, lambda: measuring.run(self._measure), self._limits.measure_seconds, threading.Event()),
             *(
                 _Thread(f"send-{number}", self._unless_halted(sender), look, threading.Event())
                 for number, sender in enumerate(self._senders, 1)
@@ -186,8 +190,11 @@ class Dispatch:
                 item.bell.clear()
 
     def _round(self, item: _Thread) -> int:
-        """One round. A failure that may pass is tried again; a broken invariant stops dispatch, and only dispatch."""
-        if self._broken is not None:
+        """One round. A failure that may pass is tried again; a broken invariant stops dispatch, and only dispatch.
+
+        Measuring goes on: the gauges must not stand still at what was true before.
+        """
+        if self._broken is not None and item.name != MEASURE:
             return 0
         try:
             done = item.step()
@@ -223,6 +230,8 @@ class Dispatch:
         halted = dict(arming.halted_counts(connection))
         if self._halted() is not None:
             halted[f"sink_{self._halted()}"] = 1
+        if self._broken is not None:
+            halted["sink_broken"] = 1
         # What was mended is shown as 0: a series that vanishes can't be told from a room that does not measure.
         self._halts_seen |= halted.keys()
         for reason in sorted(self._halts_seen):
@@ -231,19 +240,6 @@ class Dispatch:
 
     def _halted(self) -> str | None:
         return next((sender.halted for sender in self._senders if sender.halted is not None), None)
-
-    def _livemode(self) -> bool:
-        """The mode of the deployment. It was recorded before the first intent, and never changes."""
-        if self._held is None:
-            self._held = self._asking_livemode()
-        return self._held.livemode
-
-    def _asking_livemode(self) -> deployment.Deployment:
-        with self._asking:
-            held = self._asking_session.run(deployment.held)
-        if held is None:
-            raise Broken("there are intents, but the ledger does not say for which Stripe account")
-        return held
 
     def _session(self, name: str, *, index_only: bool = False) -> Session:
         session = Session(self._dsn, f"trueup-{self._holder}/{name}", index_only=index_only, before_use=self._before_use)

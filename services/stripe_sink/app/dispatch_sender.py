@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from services.stripe_sink.core.dispatch_intent import canonical, digest, idempotency_key
@@ -13,6 +12,7 @@ from services.stripe_sink.core.dispatch_wait import BackOff
 from services.stripe_sink.metrics.dispatch import STRIPE_CALL_SECONDS, STRIPE_CALLS
 from services.stripe_sink.ports.stripe import MeterCalls
 from trueup.contracts.errors import Transient
+from trueup.ledger.access.account import OwnAccount
 from trueup.ledger.intents import Call, Pick, Result
 from trueup.ledger.store.dispatch import lanes
 from trueup.ledger.store.session import Session
@@ -42,7 +42,7 @@ class Sender:
         session: Session,
         meters: MeterCalls,
         holder: str,
-        livemode: Callable[[], bool],
+        own: OwnAccount,
         limits: SenderLimits,
         registry: Registry,
         stop: Stop,
@@ -50,7 +50,7 @@ class Sender:
         self._session = session
         self._meters = meters
         self._holder = holder
-        self._livemode = livemode
+        self._own = own
         self._limits = limits
         self._registry = registry
         self._stop = stop
@@ -58,7 +58,10 @@ class Sender:
         self.halted: str | None = None  # why this whole sink may send nothing more
 
     def step(self) -> int:
-        """Send what free lanes have; says how many calls were dealt with."""
+        """Send what free lanes have, once it is sure whose key this is; says how many calls were dealt with."""
+        own = self._own.confirmed(self._session)
+        if own is None:
+            return 0
         leased_at = time.monotonic()
         calls = self._session.run(
             lambda connection: lanes.claim(
@@ -73,10 +76,10 @@ class Sender:
             return 0
         # The lease is counted from before it was asked for, so that ours always ends before the ledger's.
         last_start = leased_at + self._limits.lease_seconds - self._meters.longest_call_seconds
-        self._store([self._result(call, last_start) for call in calls])
+        self._store([self._result(call, last_start, own.livemode) for call in calls])
         return len(calls)
 
-    def _result(self, call: Call, last_start_seconds: float) -> Result:
+    def _result(self, call: Call, last_start_seconds: float, livemode: bool) -> Result:
         if digest(canonical(call.pick.body)) != call.pick.body_sha256:
             return self._decided(call, Answer(Reached.NOT_CALLED), BODY_CHANGED)
         started = time.monotonic()
@@ -85,12 +88,21 @@ class Sender:
         else:
             answer = self._meters.send(call.pick.body, call.idempotency_key)
             self._registry.observe(STRIPE_CALL_SECONDS, time.monotonic() - started)
-        asked = Asked(call.pick.identifier, self._livemode(), call.pick.earlier_may_have_arrived)
+        asked = Asked(call.pick.identifier, livemode, call.pick.earlier_may_have_arrived)
         return self._decided(call, answer, classify(answer, asked))
 
     def _may_send(self, pick: Pick) -> bool:
-        """The deadline is asked once more: it may have passed, or moved, since the lane was leased."""
-        return not pick.has_deadline or self._session.run(lambda connection: lanes.may_send(connection, pick))
+        """The deadline is asked once more: it may have passed, or moved, since the lane was leased.
+
+        While the ledger does not say, no call is made; the answers of the calls before it are facts, and still to be stored.
+        """
+        if not pick.has_deadline:
+            return True
+        try:
+            return self._session.run(lambda connection: lanes.may_send(connection, pick))
+        except Transient as away:
+            self._log.warning("not called: the ledger does not say whether it is too late", intent=pick.intent_id, why=str(away))
+            return False
 
     def _decided(self, call: Call, answer: Answer, decision: Decision) -> Result:
         if answer.reached is not Reached.NOT_CALLED:

@@ -5,33 +5,33 @@ from __future__ import annotations
 from services.stripe_sink.core.dispatch_settle import Undecidable, settle
 from services.stripe_sink.ports.stripe import MeterCalls
 from trueup.contracts.quantities import summary_to_smallest
-from trueup.ledger.intents import LaneHour, Reading
-from trueup.ledger.store import deployment
+from trueup.ledger.access.account import OwnAccount
+from trueup.ledger.intents import LARGEST_VALUE, LaneHour, Reading
 from trueup.ledger.store.clock import now_ms
-from trueup.ledger.store.deployment import Deployment
-from trueup.ledger.store.dispatch import cuts, lanes, settlements
+from trueup.ledger.store.dispatch import lanes, settlements
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime import log
 
 LEASE_SECONDS = 30.0
+MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 
 
 class Settler:
     """One round at a time; several sinks may run one each, since the lane's lease decides who reads."""
 
-    def __init__(self, session: Session, meters: MeterCalls, holder: str) -> None:
+    def __init__(self, session: Session, meters: MeterCalls, own: OwnAccount, holder: str) -> None:
         self._session = session
         self._meters = meters
+        self._own = own
         self._holder = holder
         self._log = log.get("dispatch").bind(holder=holder)
 
     def step(self) -> int:
         """Read every hour that is due; says how many were closed."""
-        due, owner = self._session.run(_due)
-        if due and owner is not None and self._meters.account() != owner:
-            # Armed, this was compared; a disarmed ledger may be a copy that was given another account's key.
-            self._log.warning("not settled: the key is not that of this ledger's account", account=str(owner))
+        due = self._session.run(_due)
+        # Another account's summaries are empty, and would make everything that is unknown look lost.
+        if not due or self._own.confirmed(self._session) is None:
             return 0
         return sum(self._settle(hour) for hour in due)
 
@@ -40,13 +40,22 @@ class Settler:
         if epoch is None:
             return False
         try:
-            values = self._meters.summary_values(
-                hour.stripe_customer, hour.stripe_event_name, hour.hour_start_ms, hour.hour_start_ms + HOUR_MS
-            )
-            stripe = sum(summary_to_smallest(value, hour.scale) for value in values)
+            stripe = self._summary(hour)
             return self._session.run(lambda connection: settlements.read(connection, hour, epoch, stripe, self._decide, self._holder))
         finally:
             self._session.run(lambda connection: lanes.free(connection, hour.lane_id, epoch))
+
+    def _summary(self, hour: LaneHour) -> int:
+        """What Stripe shows of an hour. One float does not show more than 15 digits exactly; then it is asked for minute by minute."""
+        whole = self._shown(hour, hour.hour_start_ms, hour.hour_start_ms + HOUR_MS)
+        if abs(whole) <= LARGEST_VALUE:
+            return whole
+        minutes = range(hour.hour_start_ms, hour.hour_start_ms + HOUR_MS, MINUTE_MS)
+        return sum(self._shown(hour, start_ms, start_ms + MINUTE_MS) for start_ms in minutes)
+
+    def _shown(self, hour: LaneHour, start_ms: int, end_ms: int) -> int:
+        values = self._meters.summary_values(hour.stripe_customer, hour.stripe_event_name, start_ms, end_ms)
+        return sum(summary_to_smallest(value, hour.scale) for value in values)
 
     def _decide(self, reading: Reading) -> settlements.Verdict:
         found = settle(reading.unknown, acknowledged=reading.acknowledged, stripe=reading.stripe)
@@ -56,11 +65,10 @@ class Settler:
         return settlements.Verdict(found.landed)
 
 
-def _due(connection: Connection) -> tuple[list[LaneHour], Deployment | None]:
-    """What is to be read now, and for whose account that must be asked first: nobody's while dispatch is armed."""
+def _due(connection: Connection) -> list[LaneHour]:
+    """What is to be read now."""
     hours = settlements.hours(connection)
     if not hours:
-        return [], None
+        return []
     now = now_ms(connection)
-    armed = cuts.state(connection).armed
-    return [hour for hour in hours if hour.due_ms <= now], None if armed else deployment.held(connection)
+    return [hour for hour in hours if hour.due_ms <= now]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 
+from trueup.contracts.errors import Broken
 from trueup.contracts.keys import intent_identifier
 from trueup.contracts.quantities import to_decimal_text
 from trueup.ledger.intents import Coverage, Draft
@@ -14,7 +15,12 @@ HORIZON_MS = 20 * 3_600_000
 
 
 def draft(coverage: Coverage, *, stripe_account: str) -> Draft:
-    """Make the intent for a coverage. The same coverage always has the same identifier."""
+    """Make the intent for a coverage. The same coverage always has the same identifier.
+
+    Broken for a segment that has not begun: its date would lie in the segment before, which may be another billing period's.
+    """
+    if coverage.now_ms < coverage.segment_start_ms:
+        raise Broken(f"a segment of subject {coverage.subject_id} is cut {coverage.segment_start_ms - coverage.now_ms} ms before it begins")
     identifier = intent_identifier(
         stripe_account,
         coverage.stripe_customer,

@@ -8,7 +8,7 @@ OUTBOX_PENDING = Metric(
     Kind.GAUGE,
     "outbox_pending",
     "What waits on our side: segments not cut into intents yet (unsent), intents to be sent (in_flight), intents whose outcome "
-    "nobody knows yet (unknown).",
+    "nobody knows yet (unknown), and segments of which nobody knows yet whom (unmapped) or what (no_plan) to send them for.",
     ("state",),
 )
 OUTBOX_OLDEST = Metric(
@@ -24,6 +24,7 @@ DEADLINE = Metric(
 STRIPE_CALLS = Metric(Kind.COUNTER, "stripe_calls_total", "Meter events sent to Stripe, by what the answer means.", ("outcome",))
 STRIPE_CALL_SECONDS = Metric(Kind.HISTOGRAM, "stripe_call_seconds", "How long Stripe took to answer a meter event.")
 HALT_REASONS = (
+    "sink_broken",
     "value_too_long",
     "too_large",
     "body_changed",
@@ -38,7 +39,11 @@ HALT_REASONS = (
 )
 """Reasons shown from the start, so that none of them is absent while it counts nothing; others are shown once they were met."""
 LANES_HALTED = Metric(
-    Kind.GAUGE, "lanes_halted", "Lanes (Stripe customer and meter) that wait for a person: see `trueup stripe status`.", ("reason",)
+    Kind.GAUGE,
+    "lanes_halted",
+    "Lanes (Stripe customer and meter) that wait for a person: see `trueup stripe status`. A reason that begins with sink_ stops all of "
+    "a sink: its /readyz says why.",
+    ("reason",),
 )
 DISPATCH_ARMED = Metric(
     Kind.GAUGE, "dispatch_armed", "1 when this database may send usage to Stripe. A new or restored one is 0 until it is armed."

@@ -14,6 +14,7 @@ from tests.system.dispatch.test_cutting import make_cutter
 from tests.system.dispatch.test_horizon import PATIENT
 from tests.system.emulator.running import API_KEY
 from trueup.contracts.errors import Broken
+from trueup.ledger.access.account import OwnAccount
 from trueup.ledger.store.deployment import Deployment
 from trueup.ledger.store.dispatch import arming
 from trueup.ledger.store.dispatch.arming import StripeReader
@@ -68,7 +69,7 @@ def test_disarmed_ledger_makes_cases_of_what_misses_its_deadline(world: Dispatch
         world.advance(35 * DAY_MS)
         wait_idle(dispatch)
         assert (world.account("in_flight"), world.account("unsent"), world.account("in_review")) == (0, 0, 12)
-        assert arming.status(world.ledger).outbox == (arming.OutboxState("unsent", 0, None, None),)
+        assert arming.status(world.ledger).outbox == ()
     assert world.classes() == ["expired", "expired"]
     assert world.rows("select violations, pending from finance.proof where check_name = 'nothing_past_deadline'") == [(0, 0)]
     assert world.books("acme", "tokens") == (0, "0")
@@ -121,18 +122,35 @@ def test_disarmed_ledger_is_not_settled_with_a_key_of_another_account(world: Dis
     arming.disarm(world.ledger, reason="maintenance", by="kim")
     world.advance(25 * HOUR_MS)
 
-    class Other(StripeMeters):
-        """Somebody else's key."""
-
-        def account(self) -> Deployment:
-            """Another account."""
-            return Deployment("acct_other", False)
-
     session = Session(world.database.writer_dsn, "test")
-    other = Settler(session, Other(API_KEY, world.emulator.url), "test")
-    assert other.step() == 0
+    meters = OtherAccount(API_KEY, world.emulator.url)
+    with pytest.raises(Broken, match="acct_other"):
+        Settler(session, meters, OwnAccount(meters.account), "test").step()
     assert world.rows("select count(*) from ops.settle_read") == [(0,)]
     session.close()
+
+
+class OtherAccount(StripeMeters):
+    """Somebody else's key of the same mode."""
+
+    def account(self) -> Deployment:
+        """Another account."""
+        return Deployment("acct_other", False)
+
+
+def test_nothing_is_sent_with_the_key_of_another_account(world: DispatchWorld) -> None:
+    """It would answer 200 and count nothing, since it knows none of our customers. With the right key again all of it goes out."""
+    world.use("acme", "tokens", 7)
+    world.pass_segment()
+    other = OtherAccount(API_KEY, world.emulator.url, connect_timeout_seconds=1.0, read_timeout_seconds=2.0)
+    with world.dispatching(meters=other) as dispatch:
+        wait_for(lambda: not dispatch.health().ok)
+        assert "acct_other" in dispatch.health().why
+        wait_for(lambda: b'trueup_lanes_halted{reason="sink_broken"} 1.0' in world.registries[-1].render())
+    assert (world.classes(), world.rows("select count(*) from ledger.attempt")) == ([], [(0,)])
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    assert (world.classes(), world.books("acme", "tokens")) == (["ack"], (1, "7"))
 
 
 def test_new_ledger_is_disarmed(world: DispatchWorld) -> None:

@@ -8,6 +8,7 @@ from services.stripe_sink.app.dispatch import DispatchLimits
 from services.stripe_sink.app.dispatch_sender import SenderLimits
 from services.stripe_sink.core.dispatch_wait import BackOff
 from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_for, wait_idle
+from trueup.ledger.intents import LARGEST_VALUE
 from trueup.ledger.store.dispatch import arming
 
 PATIENT = DispatchLimits(senders=1, look_seconds=0.02, sender=SenderLimits(lease_seconds=4.0, back_off=BackOff(3_600.0, 3_600.0)))
@@ -43,6 +44,48 @@ def test_horizon_passed_is_settled_by_two_readings_and_counts_once(world: Dispat
     assert world.books("acme", "tokens") == (1, "5")
     assert (world.account("unsent"), world.account("acknowledged")) == (0, 5)
     assert world.emulator.ask("books")["counted_again"] == 0
+
+
+def test_an_hour_of_more_digits_than_a_float_shows_is_settled_minute_by_minute(world: DispatchWorld) -> None:
+    """Ten windows of 15 digits and one unit more: the hour's own summary is a double that has no odd numbers left."""
+    hour_ms = (world.now_ms // HOUR_MS + 1) * HOUR_MS
+    with world.dispatching() as dispatch:
+        for window in range(10):
+            world.set_now(hour_ms + window * 5 * MINUTE_MS + MINUTE_MS)
+            world.use("acme", "tokens", LARGEST_VALUE)
+            world.pass_segment()
+            wait_idle(dispatch)
+    world.set_now(hour_ms + 51 * MINUTE_MS)
+    world.trouble("drop_after")
+    world.use("acme", "tokens", 1)
+    world.pass_segment()
+    with world.dispatching(limits=PATIENT):
+        wait_for(lambda: "unknown" in world.classes())
+    world.ledger.execute("update ops.lane_state set leased_until = '-infinity'")
+    world.advance(25 * HOUR_MS)
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+        world.advance(15 * MINUTE_MS)
+        wait_idle(dispatch)
+    assert world.rows("select quantity_unknown, quantity_landed from ledger.settlement") == [(1, 1)]
+    assert world.books("acme", "tokens") == (11, str(10 * LARGEST_VALUE + 1))
+
+
+def test_a_reading_from_before_the_last_call_of_the_hour_does_not_count(world: DispatchWorld) -> None:
+    """A deadline that moved let the hour go on after its first reading; two readings agree only when both are of the same hour."""
+    make_unknown(world, "drop_after")
+    world.advance(25 * HOUR_MS)
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+    assert world.rows("select quantity from ops.settle_read") == [(5,)]
+    world.ledger.execute("update ops.settle_read set read_at = read_at - interval '26 hours'")
+    world.advance(15 * MINUTE_MS)
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+        assert world.rows("select count(*) from ledger.settlement") == [(0,)], "that reading is a first one again"
+        world.advance(15 * MINUTE_MS)
+        wait_idle(dispatch)
+    assert world.rows("select quantity_landed from ledger.settlement") == [(5,)]
 
 
 def test_last_minute_of_the_horizon_still_sends(world: DispatchWorld) -> None:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 
 from services.stripe_sink.adapters.stripe_meters import StripeMeters
 from services.stripe_sink.app.dispatch import DispatchLimits
-from services.stripe_sink.app.dispatch_sender import SenderLimits
+from services.stripe_sink.app.dispatch_sender import Sender, SenderLimits
 from services.stripe_sink.core.dispatch_wait import BackOff
-from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_for, wait_idle
+from services.stripe_sink.metrics import dispatch as metrics
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, Confirmed, DispatchWorld, make_meters, wait_for, wait_idle
+from tests.system.dispatch.test_cutting import make_cutter
+from trueup.contracts.errors import Transient
+from trueup.ledger.access.account import OwnAccount
+from trueup.ledger.periods import PeriodFact
+from trueup.ledger.store import periods
 from trueup.ledger.store.dispatch import arming
+from trueup.ledger.store.session import Connection, Session
+from trueup.runtime.loop import Stop
+from trueup.runtime.metrics import Registry
+
+T = TypeVar("T")
+FAR_MS = 4_000_000_000_000
 
 
 def test_usage_of_a_segment_is_sent_once_when_its_window_has_ended(world: DispatchWorld) -> None:
@@ -179,6 +193,9 @@ def test_key_that_stripe_refuses_stops_the_whole_sink_and_loses_nothing(world: D
     world.pass_segment()
     wrong = StripeMeters("sk_test_rolled", world.emulator.url, connect_timeout_seconds=1.0, read_timeout_seconds=2.0)
     with world.dispatching(meters=wrong) as dispatch:
+        wait_for(lambda: "Invalid API Key" in dispatch.health().why)
+    assert world.classes() == [], "a process that begins with it asks whose it is, and sends nothing"
+    with world.dispatching(meters=Confirmed(world.emulator.url, world.emulator.url, "sk_test_rolled")) as dispatch:
         wait_for(lambda: not dispatch.health().ok)
         assert "unauthorized" in dispatch.health().why
         threading.Event().wait(0.3)
@@ -232,3 +249,40 @@ def test_health_says_what_is_so(world: DispatchWorld) -> None:
     assert (dispatch.health().ok, dispatch.health().why) == (True, "dispatching")
     dispatch.stop()
     assert (dispatch.health().ok, dispatch.health().why) == (False, "stopping")
+
+
+def test_answers_are_stored_although_the_ledger_went_away_between_two_calls(world: DispatchWorld) -> None:
+    """What Stripe said is a fact: a call that surely was not made is tried again, and nothing counts as unknown."""
+    world.map("globex")
+    for customer in ("acme", "globex"):
+        world.use(customer, "tokens", 5)
+        name = world.event_name("tokens")
+        fact = PeriodFact(f"si_{customer}", "sub", world.stripe_customer(customer), "p", name, None, "usd", world.now_ms - HOUR_MS, FAR_MS)
+        assert periods.record_period(world.ledger, fact)
+    world.pass_segment()
+    make_cutter(world).step()
+
+    class Away(Session):
+        """A line to the ledger that is down when the second deadline is asked for."""
+
+        asked = 0
+
+        def run(self, work: Callable[[Connection], T]) -> T:
+            """As ever, but once."""
+            if "may_send" in work.__code__.co_names:
+                self.asked += 1
+                if self.asked == 2:
+                    raise Transient("the server went away")
+            return super().run(work)
+
+    meters = make_meters(world.emulator.url)
+    session = Away(world.database.writer_dsn, "send")
+    sender = Sender(session, meters, "send-1", OwnAccount(meters.account), SenderLimits(), Registry(*metrics.ALL, room="sink"), Stop())
+    assert sender.step() == 2
+    assert world.classes() == ["ack", "retry"]
+    assert world.rows("select count(*) from ops.open_intent where risk_since is not null") == [(0,)]
+    while sender.step():
+        pass
+    session.close()
+    assert (world.books("acme", "tokens"), world.books("globex", "tokens")) == ((1, "5"), (1, "5"))
+    assert sorted(world.classes()) == ["ack", "ack", "retry"]

@@ -47,8 +47,19 @@ where l.lane_id = f.lane_id
 returning l.epoch;
 
 -- name: first_read
+-- One that was made before Stripe can have counted the last call of the hour says nothing: the hour may have gone on since.
 select r.quantity, r.read_at, r.read_at <= ops.now() - interval '15 minutes' as old_enough
-from ops.settle_read r where r.lane_id = %(lane_id)s and r.hour_start = %(hour_start)s;
+from ops.settle_read r
+cross join lateral (
+    select greatest(max(a.started_at), max(y.recorded_at)) as touched_at
+    from ledger.intent i
+    left join ledger.attempt a on a.intent_id = i.intent_id
+    left join ledger.outcome y on y.intent_id = i.intent_id
+    where i.lane_id = r.lane_id and i.stripe_timestamp >= r.hour_start and i.stripe_timestamp < r.hour_start + interval '1 hour'
+) t
+where r.lane_id = %(lane_id)s and r.hour_start = %(hour_start)s and r.read_at >= t.touched_at + (
+    select c.summary_settle_seconds from ledger.catalogue_version c order by c.version desc limit 1
+) * interval '1 s';
 
 -- name: remember_read
 insert into ops.settle_read (lane_id, hour_start, quantity, read_at)
