@@ -19,23 +19,31 @@ from services.reconciler.app.periods import Periods
 from services.reconciler.app.room import Reconciler
 from services.reconciler.config import Settings
 from services.reconciler.core.rounds import rhythm
+from trueup.ledger.access.account import OwnAccount
+from trueup.ledger.store.deployment import Deployment
 from trueup.ledger.store.session import Session
+from trueup.runtime import log
 from trueup.runtime.clock import Clock, clock_from
 from trueup.runtime.loop import Stop, run_room
 from trueup.runtime.metrics import Registry
+from trueup.runtime.settings import from_environment
+from trueup.runtime.stripe_client import account_of, stripe_client
 from trueup.runtime.web import RoomServer
 
 
 def main() -> int:
     """Run the room; its exit code says how it ended."""
-    settings = Settings()
-    settings.require("postgres_dsn", "stripe_api_key")
-    room = settings.room or "reconciler"
 
     def body(stop: Stop) -> None:
+        settings = from_environment(Settings)
+        settings.require("postgres_dsn", "stripe_api_key")
+        room = settings.room or "reconciler"
+        log.configure(room)
         clock = clock_from(settings.clock)
         registry = Registry(*metrics.ALL, room=room)
         session = Session(settings.postgres_dsn, room)
+        key = settings.stripe_api_key
+        own = OwnAccount(lambda: Deployment(*account_of(stripe_client(key, settings.stripe_url), key)))
         usual = rhythm(
             simulated=clock.simulated, round_seconds=settings.reconciler_round_seconds, sweep_seconds=settings.reconciler_sweep_seconds
         )
@@ -48,8 +56,9 @@ def main() -> int:
             registry,
             settings.reconciler_readers,
             Invoices(session, InvoiceReader(settings.stripe_api_key, settings.stripe_url), room, usual.sweep_seconds, registry),
+            own,
         )
-        keeper = _keeper(settings, room, clock, registry, stop)
+        keeper = _keeper(settings, room, clock, registry, own, stop)
         server = RoomServer(
             settings.http_port,
             registry,
@@ -68,10 +77,10 @@ def main() -> int:
         if keeper.failure is not None:
             raise keeper.failure
 
-    return run_room(room, body)
+    return run_room("reconciler", body)
 
 
-def _keeper(settings: Settings, room: str, clock: Clock, registry: Registry, stop: Stop) -> PeriodRoom:
+def _keeper(settings: Settings, room: str, clock: Clock, registry: Registry, own: OwnAccount, stop: Stop) -> PeriodRoom:
     """The period keeper; without a broker it lives on polling alone, and no period of its is provable: nobody says what is not captured."""
     session = Session(settings.postgres_dsn, f"{room}-periods")
     stripe = PeriodReader(settings.stripe_api_key, settings.stripe_url)
@@ -87,6 +96,7 @@ def _keeper(settings: Settings, room: str, clock: Clock, registry: Registry, sto
             flushing=Flushing(session, stripe, 900 if clock.simulated else 5),
             webhooks=WebhookTopic(settings) if settings.kafka_bootstrap else None,
             registry=registry,
+            own=own,
         ),
         end=stop.ask,
     )

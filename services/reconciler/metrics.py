@@ -20,6 +20,12 @@ AT_RISK = Metric(
     "Value of usage that may not reach its invoice, for trends only; no sample while no price is known.",
     ("state", "currency"),
 )
+UNBILLED = Metric(
+    Kind.GAUGE,
+    "unbilled_positions",
+    "Rows of finance.unbilled_usage, by what keeps them off an invoice: a customer, meter and hour each, whether a price is known or not.",
+    ("state",),
+)
 PROOF_VIOLATIONS = Metric(Kind.GAUGE, "proof_violations", "Violations at the last evaluation of each check.", ("check",))
 PROOF_PENDING = Metric(Kind.GAUGE, "proof_pending", "What waited for work on its way at the last evaluation of each check.", ("check",))
 PROOF_STALE = Metric(
@@ -63,6 +69,7 @@ ALL = (
     LAST_SUCCESS,
     READS,
     AT_RISK,
+    UNBILLED,
     PROOF_VIOLATIONS,
     PROOF_PENDING,
     PROOF_STALE,

@@ -57,14 +57,15 @@ class BillingPeriod:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """The billing periods that count one customer's usage of one meter, as far as they are known."""
+    """The billing periods that count one customer's usage of one meter, and the customer's changes of plan, as far as they are known."""
 
     periods: tuple[BillingPeriod, ...] = ()
+    changes_ms: tuple[int, ...] = ()
     boundaries_ms: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Keep every instant at which a period begins or ends: segments are cut there."""
-        edges = {edge for period in self.periods for edge in (period.start_ms, period.end_ms)}
+        """Keep every instant at which a period begins or ends, or a plan begins: segments are cut there."""
+        edges = {edge for period in self.periods for edge in (period.start_ms, period.end_ms)} | set(self.changes_ms)
         object.__setattr__(self, "boundaries_ms", tuple(sorted(edges)))
 
     def deadline_ms(self, event_time_ms: int) -> int | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from trueup.contracts.errors import Poison
 from trueup.contracts.instants import milliseconds
 from trueup.contracts.problems import is_text
-from trueup.contracts.webhooks import StripeWebhook
+from trueup.contracts.webhooks import StripeWebhook, read_event
 
 _LONGEST = 255
 _LATEST_SECONDS = 253_402_300_799  # the end of year 9999
@@ -21,11 +21,9 @@ class UnreadableNotification(ValueError):
 def read_notification(body: bytes, signature: str, received_at_ms: int) -> tuple[bytes, StripeWebhook]:
     """The key and the record of a notification; UnreadableNotification when the body is none."""
     try:
-        event = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError) as fault:
-        raise UnreadableNotification(f"no JSON: {type(fault).__name__}") from fault
-    if not isinstance(event, dict):
-        raise UnreadableNotification("no object")
+        event = read_event(body)
+    except Poison as fault:
+        raise UnreadableNotification(str(fault)) from fault
     livemode, version = event.get("livemode"), event.get("api_version")
     if not isinstance(livemode, bool):
         raise UnreadableNotification("livemode is no boolean")

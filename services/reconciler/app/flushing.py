@@ -43,16 +43,16 @@ class Flushing:
             return None
         stripe_customer = self._session.run(lambda connection: customers.resolve(connection, [one.customer]))[one.customer]
         # The close compares the whole period itself.
-        if one.reason != PERIOD_ENDED and stripe_customer is not None and not self._shown(one, stripe_customer):
+        if one.reason != PERIOD_ENDED and stripe_customer is not None and not self._shown(one):
             self._not_before[one.flush_id] = now_ms + self._again_ms
             return None
         self._session.run(lambda connection: flush.done(connection, one.flush_id))
         self._not_before.pop(one.flush_id, None)
         return stripe_customer
 
-    def _shown(self, one: OpenFlush, stripe_customer: str) -> bool:
+    def _shown(self, one: OpenFlush) -> bool:
         try:
-            lanes = self._session.run(lambda connection: flush.lanes(connection, one.flush_id, stripe_customer))
+            lanes = self._session.run(lambda connection: flush.lanes(connection, one.customer))
             meters = {name: meter_id for meter_id, name in self._stripe.event_names().items()} if lanes else {}
             return all(self._equal(lane, meters) for lane in lanes)
         except Transient as missing:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from services.reconciler.core.webhooks import NOTHING_TOLD, Event, Folded, event_of, fold, hinted
 from services.reconciler.metrics import EVENTS_MISSED, METER_EVENTS_REJECTED, WEBHOOK_LAST, WEBHOOKS
 from services.reconciler.ports import EventReads
-from trueup.contracts.errors import Broken, Transient
-from trueup.contracts.webhooks import StripeWebhook
+from trueup.contracts.errors import Broken, Poison, Transient
+from trueup.contracts.webhooks import StripeWebhook, read_event
 from trueup.ledger.store import deployment, periods
 from trueup.ledger.store.periods import ToldEvent
 from trueup.ledger.store.session import Session
@@ -38,6 +39,7 @@ class Notifications:
         self._log = log.get("notifications")
         self.told: Folded = NOTHING_TOLD
         self.next_poll_ms = 0
+        self.trouble: str | None = None  # why gaps between notifications are not closed
 
     def keep(self, webhooks: Sequence[StripeWebhook]) -> frozenset[str]:
         """Keep notifications; gives the customers they hint at. One of another mode halts: it is not about these books."""
@@ -46,12 +48,17 @@ class Notifications:
         for webhook in webhooks:
             if held is not None and webhook.livemode is not held.livemode:
                 raise Broken(f"webhook {webhook.event_id} is of another mode than this deployment's")
-            body = json.loads(webhook.body)
-            event = event_of(body)
+            try:
+                event = event_of(read_event(webhook.body))
+            except Poison as fault:
+                # Its bytes stay on the topic. The others of its batch are not its fault.
+                self._log.error("a notification cannot be read", notification=webhook.event_id, type=webhook.type, why=str(fault))
+                self._unreadable(1)
+                continue
             events.append(event)
             told.append(_told(event, webhook.created_ms, webhook.received_at_ms, "webhook", webhook.body.decode()))
         new = self._session.run(lambda connection: periods.record_told(connection, told))
-        self._count(webhooks, new)
+        self._count(webhooks, len(told), new)
         if any(event.type == ERROR_REPORT for event in events):
             # A notification does not carry what it reports.
             self.next_poll_ms = 0
@@ -62,12 +69,11 @@ class Notifications:
         last_ms = self._session.run(periods.polled_ms)
         since_ms = max(now_ms - LISTED_MS, 0 if last_ms is None else last_ms - OVERLAP_MS)
         until_ms = now_ms - ON_ITS_WAY_MS
-        try:
-            self._read_reports(now_ms)
-            listed = self._stripe.events(since_ms)
-        except Transient as missing:
+        # Each by itself: a key that may not read the one closes the gaps of the other.
+        reported = self._answered(lambda: self._read_reports(now_ms))
+        listed: list[Mapping[str, Any]] = []
+        if not self._answered(lambda: listed.extend(self._stripe.events(since_ms))):
             # Nothing is lost: the next poll begins where the last one that was answered ended.
-            self._log.warning(str(missing))
             self.next_poll_ms = now_ms + AGAIN_MS
             return frozenset()
         bodies = [body for body in listed if int(body["created"]) * 1_000 <= until_ms]
@@ -82,8 +88,19 @@ class Notifications:
             self._log.warning("polling found events that no webhook had brought", missed=missed, since_ms=since_ms)
             if self._registry is not None:
                 self._registry.increase(EVENTS_MISSED, missed)
-        self.next_poll_ms = (now_ms // self._poll_ms + 1) * self._poll_ms
+        self.next_poll_ms = (now_ms // self._poll_ms + 1) * self._poll_ms if reported else now_ms + AGAIN_MS
+        if reported:
+            self.trouble = None
         return self._fold(events) if missed else frozenset()
+
+    def _answered(self, read: Callable[[], None]) -> bool:
+        try:
+            read()
+        except Transient as missing:
+            self.trouble = str(missing)
+            self._log.warning(self.trouble)
+            return False
+        return True
 
     def _read_reports(self, now_ms: int) -> None:
         """What Stripe refused after its 2xx: only these reports say which and why, and no list of usual events has them."""
@@ -102,11 +119,15 @@ class Notifications:
         fresh = [event for event in events if event.object_id is None or before.get(event.object_id) != self.told.get(event.object_id)]
         return hinted(fresh)
 
-    def _count(self, webhooks: Sequence[StripeWebhook], new: int) -> None:
+    def _unreadable(self, records: int) -> None:
+        if self._registry is not None:
+            self._registry.increase(WEBHOOKS, records, outcome="unreadable")
+
+    def _count(self, webhooks: Sequence[StripeWebhook], told: int, new: int) -> None:
         if self._registry is None or not webhooks:
             return
         self._registry.increase(WEBHOOKS, new, outcome="new")
-        self._registry.increase(WEBHOOKS, len(webhooks) - new, outcome="known")
+        self._registry.increase(WEBHOOKS, told - new, outcome="known")
         self._registry.set(WEBHOOK_LAST, max(webhook.received_at_ms for webhook in webhooks) / 1_000)
 
 

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.reconciler.adapters.webhook_topic import WebhookTopic
+from services.reconciler.adapters.webhook_topic import Received, WebhookTopic
 from services.reconciler.app.flushing import Flushing
 from services.reconciler.app.notifications import Notifications
 from services.reconciler.app.periods import Periods
 from services.reconciler.metrics import DEADLINE
 from trueup.contracts.errors import Broken, Restart, Transient
+from trueup.ledger.access.account import OwnAccount
 from trueup.ledger.store import periods
 from trueup.ledger.store.session import Session
 from trueup.runtime import log
@@ -35,6 +36,7 @@ class PeriodParts:
     flushing: Flushing
     webhooks: WebhookTopic | None  # None where there is no broker to read them from
     registry: Registry
+    own: OwnAccount | None = None  # None where nobody asks whether the key is that of the ledger's account
 
 
 class PeriodRoom:
@@ -52,6 +54,7 @@ class PeriodRoom:
         self._thread = threading.Thread(target=self._run, name="periods", daemon=True)
         self._log = log.get("periods")
         self._hints: set[str] = set()
+        self._received: Received | None = None  # read, and not in the ledger yet
         self._broken: str | None = None
         self._unread: str | None = None  # why the last look at customers was not whole
         self._trouble: str | None = "nothing was looked at yet"
@@ -100,6 +103,8 @@ class PeriodRoom:
     def step(self) -> int:
         """One look; says how much was done."""
         parts = self._parts
+        if parts.own is not None:
+            parts.own.confirmed(parts.session)
         now_ms = parts.clock.now_ms()
         done = self._receive()
         if now_ms >= parts.notifications.next_poll_ms:
@@ -121,7 +126,7 @@ class PeriodRoom:
             self._show()
         self._work += done
         self._looked_ms = now_ms
-        self._trouble = self._unread
+        self._trouble = self._unread or parts.notifications.trouble
         self._in_hand = False
         return done
 
@@ -129,9 +134,11 @@ class PeriodRoom:
         topic = self._parts.webhooks
         if topic is None:
             return 0
-        received = topic.read(0.05)
+        received = self._received = self._received or topic.read(0.05)
         if received.webhooks:
             self._hints |= self._parts.notifications.keep(received.webhooks)
+        # Kept until then: the client stands behind it, and the next commit of its partitions would pass over it.
+        self._received = None
         topic.commit(received)
         return len(received.webhooks)
 
@@ -143,7 +150,9 @@ class PeriodRoom:
     def _show(self) -> None:
         registry = self._parts.registry
         registry.clear(DEADLINE)
-        for state, at_ms in self._parts.session.run(periods.deadlines).items():
+        closing_ms = self._parts.periods.closing_deadline_ms
+        found = self._parts.session.run(periods.deadlines) | ({} if closing_ms is None else {"closing": closing_ms})
+        for state, at_ms in found.items():
             if state in SHOWN_STATES:
                 registry.set(DEADLINE, at_ms / 1_000, state=state)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeVar
 
 from services.reconciler.app.capturing import Capturing
 from services.reconciler.app.flushing import PERIOD_ENDED
@@ -17,11 +18,11 @@ from trueup.contracts.quantities import summary_to_smallest
 from trueup.ledger.periods import PeriodEvent
 from trueup.ledger.store import clock, flush, periods, plans, reconciliation
 from trueup.ledger.store.periods import DuePeriod
-from trueup.ledger.store.plans import PlanFact
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime import log
 from trueup.runtime.metrics import Registry
 
+T = TypeVar("T")
 DAY_MS = 86_400_000
 # Stripe takes usage for 35 days back, and a period may be that much older at its other end.
 REACH_MS = 70 * DAY_MS
@@ -44,12 +45,18 @@ class Periods:
         self._log = log.get("periods")
         self._next_ms: dict[str, int] = {}
         self._awaits: dict[str, int] = {}
+        self._unproved: dict[tuple[str, int], int] = {}
         self._began = False
         self.work = 0
 
     def next_due_ms(self) -> int | None:
         """The next date at which a customer is looked at by our own clock."""
         return min(self._next_ms.values(), default=None)
+
+    @property
+    def closing_deadline_ms(self) -> int | None:
+        """The earliest date at which a period that ended, and is not provable yet, becomes final; None when there is none."""
+        return min(self._unproved.values(), default=None)
 
     @property
     def why_waiting(self) -> str:
@@ -89,14 +96,22 @@ class Periods:
         return failures
 
     def _look(self, stripe_customer: str, customer: str | None, now_ms: int) -> int:
-        ended_ms = self._learn(stripe_customer, customer, now_ms)
+        """Learn and judge. What Stripe does not answer holds up no deadline: periods are judged by what is known, then it is told."""
+        unread: list[Transient] = []
+        nothing_ended: Mapping[str, int] = {}
+        ended_ms = _answer(lambda: self._learn(stripe_customer, customer, now_ms), nothing_ended, unread)
         found = self._due(stripe_customer)
         if self._await(stripe_customer, found, now_ms) and stripe_customer in self.capture(now_ms):
             found = self._due(stripe_customer)
             self._await(stripe_customer, found, now_ms)
         ended = [period for period in found if period.end_ms <= now_ms]
-        invoices = self._stripe.invoices(stripe_customer, min(period.end_ms for period in ended) - DAY_MS) if ended else ()
-        nexts = [self._close(period, _billed_by(period, invoices, now_ms), now_ms, _over(period, ended_ms)) for period in found]
+        invoices: Sequence[PeriodInvoice] = ()
+        if ended:
+            since_ms = min(period.end_ms for period in ended) - DAY_MS
+            invoices = _answer(lambda: self._stripe.invoices(stripe_customer, since_ms), (), unread)
+        nexts = [self._close(period, _billed_by(period, invoices, now_ms), now_ms, _over(period, ended_ms), unread) for period in found]
+        if unread:
+            raise unread[0]
         # A period that ended and whose successor is not known yet: Stripe was asked a moment too soon.
         known_end_ms = max([period.end_ms for period in found], default=None)
         if known_end_ms is not None and known_end_ms <= now_ms < known_end_ms + 10 * AGAIN_MS:
@@ -126,12 +141,14 @@ class Periods:
 
         def keep(connection: Connection) -> None:
             with connection.transaction():
+                held = periods.held(connection, [item.item_id for one in subscriptions for item in one.items])
                 for subscription in subscriptions:
                     plan = None if catalogue is None else plan_of(catalogue, subscription.prices)
-                    for fact in facts_of(subscription, names, plan, now_ms - REACH_MS):
+                    for fact in facts_of(subscription, names, plan, now_ms - REACH_MS, held):
                         self.work += periods.record_period(connection, fact)
-                    if plan is not None and customer is not None:
-                        plans.record(connection, PlanFact(customer, plan, subscription.start_ms, subscription.subscription_id))
+                    if catalogue is not None and customer is not None:
+                        seen = plans.Seen(customer, subscription.subscription_id, subscription.start_ms, subscription.prices)
+                        self.work += plans.learn(connection, seen, catalogue)
 
         self._session.run(keep)
         return {one.subscription_id: one.ended_ms for one in subscriptions if one.ended_ms is not None}
@@ -150,14 +167,20 @@ class Periods:
             self._catalogue = (text, parse(text))
         return self._catalogue[1]
 
-    def _close(self, period: DuePeriod, invoice: Invoice | None, now_ms: int, subscription_over: bool) -> int | None:
-        """Flush at its end, compare with Stripe's summary, and record where the period stands; gives the next date."""
+    def _close(
+        self, period: DuePeriod, invoice: Invoice | None, now_ms: int, subscription_over: bool, unread: list[Transient]
+    ) -> int | None:
+        """Flush at its end, compare with Stripe's summary, and record where the period stands; gives the next date.
+
+        With something unread nothing is called settled: an invoice may be there that was not seen.
+        """
         if period.end_ms <= now_ms and period.status == "open":
             self._session.run(lambda connection: flush.request(connection, period.customer, PERIOD_ENDED))
-        period = self._compared(period, now_ms)
+        asked = period
+        period = _answer(lambda: self._compared(asked, now_ms), asked, unread)
         known = _known(period, subscription_over)
         change = judge(known, invoice, now_ms)
-        if _differs(period, change):
+        if _differs(period, change) and not (unread and change.status == "settled"):
             event = PeriodEvent(
                 period.subscription_item_id,
                 period.start_ms,
@@ -170,6 +193,11 @@ class Periods:
             if self._session.run(lambda connection: periods.record_event(connection, event)):
                 self.work += 1
                 self._tell(period, change)
+        # One that is provable only waits for its invoice, and a date that came without notice is nobody's to keep.
+        if change.status == "closing" and not known.provable and change.finalizes_ms >= known.foretold_ms:
+            self._unproved[period.subscription_item_id, period.start_ms] = change.finalizes_ms
+        else:
+            self._unproved.pop((period.subscription_item_id, period.start_ms), None)
         return next_look_ms(known, change, now_ms)
 
     def _compared(self, period: DuePeriod, now_ms: int) -> DuePeriod:
@@ -200,6 +228,15 @@ class Periods:
     def _count(self, outcome: str) -> None:
         if self._registry is not None:
             self._registry.increase(READS, what="periods", outcome=outcome)
+
+
+def _answer(ask: Callable[[], T], otherwise: T, unread: list[Transient]) -> T:
+    """What Stripe says; where it says nothing, something to go on with, and a note of it."""
+    try:
+        return ask()
+    except Transient as missing:
+        unread.append(missing)
+        return otherwise
 
 
 def _billed_by(period: DuePeriod, invoices: Sequence[PeriodInvoice], now_ms: int) -> Invoice | None:

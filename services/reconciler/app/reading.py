@@ -13,9 +13,8 @@ from services.reconciler.metrics import READS
 from services.reconciler.ports import StripeReads, Subscription
 from trueup.contracts.catalogue import Catalogue, parse
 from trueup.contracts.errors import Transient
-from trueup.contracts.plans import plan_of
 from trueup.ledger.store import clock, reconciliation
-from trueup.ledger.store.plans import PlanFact
+from trueup.ledger.store.plans import Seen
 from trueup.ledger.store.reconciliation import BilledCustomer, HourReading, Lane, PreviewLine, SilentPair
 from trueup.ledger.store.session import Session
 from trueup.runtime import log
@@ -139,13 +138,11 @@ class Reading:
         catalogue: Catalogue | None,
         read_at_ms: int,
     ) -> None:
-        facts = []
-        for subscription, _lines in found:
-            plan = None if catalogue is None else plan_of(catalogue, subscription.prices)
-            if plan is not None:
-                facts.append(PlanFact(customer.customer, plan, subscription.start_ms, subscription.subscription_id))
+        seen = [Seen(customer.customer, one.subscription_id, one.start_ms, one.prices) for one, _lines in found]
         previews = {subscription.subscription_id: lines for subscription, lines in found}
-        self._session.run(lambda connection: reconciliation.store_subscriptions(connection, customer, facts, previews, read_at_ms))
+        self._session.run(
+            lambda connection: reconciliation.store_subscriptions(connection, customer, seen, catalogue, previews, read_at_ms)
+        )
 
     def _figures(self, lane: Lane | SilentPair, from_ms: int, to_ms: int) -> list[Figure] | None:
         meter_id = self._meter_ids.get(lane.stripe_event_name)

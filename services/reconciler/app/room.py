@@ -20,9 +20,11 @@ from services.reconciler.metrics import (
     PROOF_STALE,
     PROOF_VIOLATIONS,
     REVIEW_OPEN,
+    UNBILLED,
 )
 from services.reconciler.ports import StripeReads
 from trueup.contracts.errors import Transient
+from trueup.ledger.access.account import OwnAccount
 from trueup.ledger.store import invoices, proof, reconciliation
 from trueup.ledger.store.session import Session
 from trueup.runtime import log
@@ -64,7 +66,10 @@ class Reconciler:
         registry: Registry,
         readers: int,
         invoices: Invoices | None = None,
+        own: OwnAccount | None = None,
     ) -> None:
+        """Without `own` nobody asks whether the key is that of the ledger's account: `run` is for a process that has it."""
+        self._own = own
         self._session = session
         self._probe = probe
         self._probing = threading.Lock()
@@ -97,6 +102,8 @@ class Reconciler:
     def step(self) -> int:
         """One look: a round if one is due, else the subscriptions of customers who are new and invoices. Says how much was read."""
         try:
+            if self._own is not None:
+                self._own.confirmed(self._session)
             return self._round() if self._clock.now_ms() >= self._progress.next_round_ms else self._welcome() + self._bill()
         except Transient as away:
             self._fail(str(away))
@@ -213,8 +220,12 @@ class Reconciler:
         for meter, difference in self._session.run(reconciliation.differences).items():
             registry.set(DIFFERENCE, float(difference), meter=meter)
         registry.clear(AT_RISK)
-        for state, currency, amount in self._session.run(invoices.at_risk):
-            registry.set(AT_RISK, amount, state=state, currency=currency)
+        registry.clear(UNBILLED)
+        registry.set(UNBILLED, 0, state="missed_invoice")
+        for row in self._session.run(invoices.at_risk):
+            registry.set(UNBILLED, row.positions, state=row.state)
+            for currency, amount_minor in row.amounts_minor.items():
+                registry.set(AT_RISK, amount_minor, state=row.state, currency=currency)
         registry.clear(REVIEW_OPEN)
         for kind in ("late", "past_deadline", "no_subscription", "conflict"):
             registry.set(REVIEW_OPEN, 0, kind=kind)

@@ -11,6 +11,8 @@ BETWEEN_READS_MS = 15 * MINUTE_MS
 SHORTLY_MS = MINUTE_MS
 # An invoice that is overdue is looked for this often.
 OVERDUE_MS = 60 * MINUTE_MS
+# Stripe keeps a draft open for 72 h at most: what has no invoice so long after its date gets none.
+NEVER_INVOICED_MS = 72 * 60 * MINUTE_MS
 # A subscription's invoice for what has ended is made at once.
 INVOICED_WITHIN_MS = 24 * 60 * MINUTE_MS
 
@@ -138,6 +140,8 @@ def _status(period: Period, invoice: Invoice | None, finalizes_ms: int, now_ms: 
         return "settled", "there was nothing to invoice"
     if period.provable and period.subscription_over and invoice is None and now_ms >= finalizes_ms:
         return "settled", "its subscription ended and no invoice came for it"
+    if period.provable and invoice is None and now_ms >= finalizes_ms + NEVER_INVOICED_MS:
+        return "settled", "no invoice came for it"
     if invoice is not None and invoice.final:
         return "closing", f"invoice {invoice.invoice_id} was final before anything of it could be proved"
     return "closing", "the period has ended; its invoice is not final"
@@ -178,14 +182,3 @@ def next_look_ms(period: Period, change: Change, now_ms: int) -> int | None:
         # Its date came without notice; what it waits for is known with the next look.
         dates.append(now_ms + (BETWEEN_READS_MS if change.finalizes_ms == period.finalizes_ms else SHORTLY_MS))
     return min(dates)
-
-
-def shortfall_is_real(
-    *, open_intents: int, answered_ms: int | None, settle_ms: int, reads: tuple[tuple[int, int], tuple[int, int] | None], now_ms: int
-) -> bool:
-    """Whether a summary that is short may be acted on: nothing in flight, the last answer settled, two reads apart that agree."""
-    (newest_quantity, newest_ms), before = reads
-    if open_intents or before is None or (answered_ms is not None and now_ms < answered_ms + settle_ms):
-        return False
-    quantity, read_ms = before
-    return quantity == newest_quantity and newest_ms - read_ms >= BETWEEN_READS_MS

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from trueup.ledger.periods import PeriodFact
 
@@ -58,14 +59,28 @@ def anniversary_ms(anchor_ms: int, interval: str, count: int, number: int) -> in
     return (moved - _EPOCH) // timedelta(milliseconds=1)
 
 
-def facts_of(subscription: Subscription, event_names: Mapping[str, str], plan: str | None, since_ms: int) -> list[PeriodFact]:
-    """Every period that ends after `since_ms`, up to the current one; of items whose meter has an event name."""
+Held = Mapping[str, Sequence[PeriodFact]]
+NOTHING_HELD: Held = MappingProxyType({})
+
+
+def facts_of(
+    subscription: Subscription, event_names: Mapping[str, str], plan: str | None, since_ms: int, held: Held = NOTHING_HELD
+) -> list[PeriodFact]:
+    """Every period that ends after `since_ms`, up to the current one; of items whose meter has an event name.
+
+    `held` is what is known of each item. What is over is not told again, by another price or by the calendar of an anchor that was
+    moved since; a current period that begins inside one that is known ends that one there.
+    """
     facts = []
     for item in subscription.items:
         event_name = event_names.get(item.meter_id)
         if event_name is None:
             continue
-        for start_ms, end_ms in _periods(subscription, item, since_ms):
+        known = [fact for fact in held.get(item.item_id, ()) if fact.start_ms < item.period_start_ms]
+        newest = max(known, key=lambda fact: fact.start_ms, default=None)
+        if newest is not None and newest.end_ms > item.period_start_ms:
+            facts.append(replace(newest, end_ms=item.period_start_ms))
+        for start_ms, end_ms in _periods(subscription, item, max(since_ms, 0 if newest is None else newest.end_ms)):
             facts.append(
                 PeriodFact(
                     subscription_item_id=item.item_id,

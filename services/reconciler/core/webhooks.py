@@ -66,8 +66,8 @@ def hinted(events: Iterable[Event]) -> frozenset[str]:
 
 
 def event_of(body: Mapping[str, Any]) -> Event:
-    """Read an event's body, a snapshot or a thin one."""
-    found = (body.get("data") or {}).get("object") or body.get("related_object") or {}
+    """Read an event's body, a snapshot or a thin one. What is not shaped as Stripe's is about nothing."""
+    found = _object(_object(body.get("data")).get("object")) or _object(body.get("related_object"))
     customer = found.get("customer")
     if isinstance(customer, Mapping):
         customer = customer.get("id")
@@ -81,6 +81,10 @@ def event_of(body: Mapping[str, Any]) -> Event:
         object_id=object_id if isinstance(object_id, str) else None,
         stripe_customer=customer if isinstance(customer, str) else None,
     )
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _milliseconds(created: Any) -> int:

@@ -9,11 +9,12 @@ import pytest
 
 from services.stripe_sink.core.dispatch_intent import draft
 from tests.conftest import Database
+from tests.contract.ledger.test_shared_event_names import apply_second
 from tests.makers.capture_batches import make_announced, make_event, make_forwarded
-from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, RETRY, UNKNOWN, TrueLedger, true_ledger
+from tests.makers.true_ledger import ACK, CATALOGUE_TOML, HOUR_MS, MINUTE_MS, NOON_MS, RETRY, UNKNOWN, TrueLedger, true_ledger
 from trueup.ledger.intents import Draft
 from trueup.ledger.periods import PeriodEvent, PeriodFact
-from trueup.ledger.store import customers, periods, proof
+from trueup.ledger.store import customers, periods, plans, proof
 from trueup.ledger.store.dispatch import cuts, lanes, settlements
 from trueup.ledger.store.instants import instant
 
@@ -380,3 +381,57 @@ def test_what_expired_before_its_call_is_a_case_of_its_sources(ledger: TrueLedge
     ledger.cut(NOON_MS + HOUR_MS + GRACE_MS - MARGIN_MS)
     queue = ledger.rows("select kind, source, quantity, event_count from finance.review_queue")
     assert queue == [("past_deadline", "inference", 15, 2)]
+
+
+def test_a_date_that_was_moved_and_moved_back_is_the_first_one_again(ledger: TrueLedger) -> None:
+    """Somebody postpones a draft and thinks better of it: what comes between the two dates would be on no invoice."""
+    _period(ledger, NOON_MS - DAY_MS, NOON_MS + DAY_MS)
+    first_ms, second_ms = NOON_MS + DAY_MS + HOUR_MS, NOON_MS + 4 * DAY_MS
+
+    def told(deadline_ms: int) -> bool:
+        event = PeriodEvent("si_1", NOON_MS - DAY_MS, "closing", "in_1", deadline_ms, "draft", "as Stripe says")
+        return periods.record_event(ledger.writer, event)
+
+    assert [told(first_ms), told(first_ms), told(second_ms), told(first_ms), told(first_ms)] == [True, False, True, True, False]
+    (calendar,) = periods.calendars(ledger.writer, [("acme", "tokens")]).values()
+    assert calendar.deadline_ms(NOON_MS) == first_ms - MARGIN_MS
+
+
+def test_a_change_of_plan_divides_the_window_that_it_lies_in(ledger: TrueLedger) -> None:
+    """Known before, at capture; learnt later, before the cut. Each part goes by the plan of its own time."""
+    _use(ledger, (EARLIER_MS, 5), (BOUNDARY_MS, 7))
+    assert [row[2] for row in _unsent(ledger)] == [12]
+    plans.record(ledger.writer, plans.PlanFact("acme", "pro", BOUNDARY_MS, "sub_1"))
+    assert _cut(ledger, NOON_MS + 30 * MINUTE_MS) == 2
+    assert ledger.rows("select quantity from ledger.intent order by intent_id") == [(5,), (7,)]
+    _use(ledger, (EARLIER_MS + HOUR_MS, 1), (BOUNDARY_MS + HOUR_MS, 2), first_offset=2)
+    assert [row[2] for row in _unsent(ledger)][-1:] == [3], "no change lies in that window"
+    _use(ledger, (EARLIER_MS, 3), (BOUNDARY_MS, 4), first_offset=4)
+    assert (instant(BOUNDARY_MS), 11) in [(row[0], row[2]) for row in _unsent(ledger)]
+
+
+def test_usage_of_which_nobody_knows_the_plan_is_a_case_at_the_earliest_deadline(ledger: TrueLedger) -> None:
+    """Some item of the customer has a price for its meter, so its date is known, though not whether it is the one."""
+    _period(ledger, NOON_MS - DAY_MS, NOON_MS + HOUR_MS, event_name="runs_pro")
+    event = make_event("r1", meter="runs", event_time_ms=EARLIER_MS, quantity=1)
+    ledger.capture(make_announced(first_offset=0, on_time=[make_forwarded(0, event, arrival_ms=EARLIER_MS)], progress_offset=0))
+    deadline_ms = NOON_MS + HOUR_MS + GRACE_MS - MARGIN_MS
+    assert ledger.cut(deadline_ms - 1_000) == 0
+    assert ledger.rows("select waits_for, ledger.milliseconds(deadline) from ops.uncovered_segment") == [("no_plan", deadline_ms)]
+    assert cuts.state(ledger.writer).next_due_ms == deadline_ms
+    ledger.set_now(deadline_ms)
+    cuts.judge_waiting(ledger.writer)
+    assert ledger.cut(deadline_ms) == 1
+    assert (ledger.rows("select class from ledger.outcome"), _account(ledger, 8)) == ([("expired",)], 1)
+    assert ledger.rows("select count(*) from ops.uncovered_segment") == [(0,)]
+
+
+def test_a_margin_that_is_raised_later_makes_no_earlier_call_too_late(ledger: TrueLedger) -> None:
+    """The proof judges a call by the catalogue that was known then; the fixture looks at it when this is over."""
+    _period(ledger, NOON_MS - DAY_MS, NOON_MS + HOUR_MS)
+    _use(ledger, (EARLIER_MS, 7))
+    deadline_ms = NOON_MS + HOUR_MS + GRACE_MS - MARGIN_MS
+    assert ledger.cut(deadline_ms - HOUR_MS) == 1
+    assert len(ledger.send(ACK, deadline_ms - HOUR_MS)) == 1
+    ledger.set_now(deadline_ms)
+    apply_second(ledger, CATALOGUE_TOML.replace('unit = "token"', 'unit = "token"\nclose_margin = "PT4H"'), deadline_ms)

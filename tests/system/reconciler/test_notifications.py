@@ -17,7 +17,7 @@ from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_
 from tests.makers.period_world import DAY_MS, go_to, keeper, period_end_ms, settle, standing, subscribe
 from tests.system.emulator.running import API_KEY
 from trueup.contracts.codec import encode_webhook
-from trueup.contracts.errors import Broken
+from trueup.contracts.errors import Broken, Transient
 from trueup.contracts.topics import TopicNames
 from trueup.contracts.webhooks import StripeWebhook
 from trueup.ledger.store.instants import milliseconds
@@ -160,3 +160,64 @@ def test_what_stripe_refuses_after_its_2xx_is_learnt_from_its_report(world: Disp
         clock=f"simulated:{world.emulator.clock.path}" if world.emulator.clock else "system",
     )
     assert [(row.difference, row.explanation) for row in reconcile_now(settings)] == [(-7, "rejected")]
+
+
+def test_notifications_read_while_the_ledger_was_away_are_kept_when_it_is_back(
+    world: DispatchWorld, kafka_settings: StreetSettings
+) -> None:
+    """The client stands behind them: the next commit of their partition would pass over what was read and not kept."""
+    subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    with keeper(world, kafka_settings) as room:
+        assert wait_until(lambda: _at_rest(room), 60, 0.1), room.activity()
+        _deliver(kafka_settings, [_webhook(event, world.now_ms) for event in _events(world)])
+
+        def refused() -> bool:
+            try:
+                room.step()
+            except Transient:
+                return True
+            return False
+
+        with world.ledger.transaction():
+            world.ledger.execute("lock table ledger.stripe_event in access exclusive mode")
+            assert wait_until(refused, 60, 0.1)
+        assert wait_until(lambda: _at_rest(room), 60, 0.1), room.activity()
+    assert {event["id"] for event in _events(world)} <= {row[0] for row in world.rows("select event_id from ledger.stripe_event")}
+    assert world.rows("select count(*) from ledger.stripe_event where via = 'poll'") == [(0,)]
+
+
+def test_a_key_that_may_not_read_reports_still_closes_the_gaps(world: DispatchWorld) -> None:
+    """The reports are of Stripe's second API. That they are refused makes the room unready; it does not make it deaf."""
+    world.emulator.tell("faults", [{"path": "/v2/core/events", "kind": "500_before", "count": None}])
+    with keeper(world) as room:
+        subscribe(world, since_ms=world.now_ms - HOUR_MS)
+        go_to(world, world.now_ms + DAY_MS)
+        room.step()
+        assert world.rows("select count(*) > 0 from ledger.stripe_event where via = 'poll'") == [(True,)]
+        assert not room.health().ok and "error reports" in room.health().why
+        world.take_trouble_away()
+        go_to(world, world.now_ms + MINUTE_MS)
+        room.step()
+        assert room.health().ok
+
+
+def test_one_notification_that_cannot_be_read_costs_none_of_the_others(world: DispatchWorld, kafka_settings: StreetSettings) -> None:
+    """Signed and odd: as the topic may hold it from before the door refused it."""
+    subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    events = _events(world)
+    odd = [
+        b'{"id": "evt_odd", "x": NaN}',
+        b'{"id": "evt_a", "type": "t", "data": "x"}',
+        b'{"id": "evt_b", "type": "t", "data": {"object": ["x"]}}',
+    ]
+    webhooks = [_webhook(event, world.now_ms) for event in events]
+    webhooks[1:1] = [
+        StripeWebhook(f"evt_odd_{n}", "odd", None, False, world.now_ms, world.now_ms, "t=1,v1=00", body) for n, body in enumerate(odd)
+    ]
+    with keeper(world, kafka_settings) as room:
+        _deliver(kafka_settings, webhooks)
+        assert wait_until(lambda: _at_rest(room), 60, 0.1), room.activity()
+        assert room.health().ok
+        assert 'trueup_webhooks_total{outcome="unreadable"} 1.0' in _shown(world)
+    kept = {row[0] for row in world.rows("select event_id from ledger.stripe_event where via = 'webhook'")}
+    assert kept == {event["id"] for event in events} | {"evt_a", "evt_b"}

@@ -7,16 +7,20 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from services.reconciler.adapters.invoices import InvoiceReader
+from services.reconciler.app.invoices import Invoices
+from services.reconciler.core.timeline import anniversary_ms
 from services.stripe_sink.adapters.stripe_meters import StripeMeters
 from services.stripe_sink.app.dispatch import DispatchLimits
 from services.stripe_sink.app.dispatch_sender import SenderLimits
 from services.stripe_sink.core.dispatch_wait import BackOff
-from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_for
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_for, wait_idle
 from tests.makers.period_world import DAY_MS, go_to, keeper, period_end_ms, settle, standing, subscribe
 from tests.system.emulator.running import API_KEY
 from trueup.contracts.topics import TopicNames
-from trueup.ledger.store import customers, periods
+from trueup.ledger.store import customers, flush, periods
 from trueup.ledger.store.instants import milliseconds
+from trueup.ledger.store.session import Session
 from trueup.runtime.kafka import producer_options
 from trueup.runtime.settings import StreetSettings
 
@@ -226,3 +230,110 @@ def _capture(world: DispatchWorld, partition: int, next_offset: int) -> None:
            ) || jsonb_build_object('source_partition', %s::int, 'next_offset', %s::int))).*""",
         (partition, next_offset),
     )
+
+
+def test_a_flush_leaves_usage_that_is_dated_into_the_next_period(world: DispatchWorld) -> None:
+    """A producer's clock may run five minutes ahead. Stripe takes no date ahead of now, and now is still the period before."""
+    subscription = subscribe(world, since_ms=world.now_ms // HOUR_MS * HOUR_MS)
+    end_ms = period_end_ms(world, subscription)
+    with keeper(world) as room:
+        settle(world, room)
+        world.set_now(end_ms - MINUTE_MS)
+        world.use("acme", "tokens", 5, at_ms=end_ms - 2 * MINUTE_MS)
+        world.use("acme", "tokens", 7, at_ms=end_ms + MINUTE_MS)
+        with world.dispatching() as dispatch:
+            wait_idle(dispatch)
+            number = flush.request(world.ledger, "acme", "over HTTP")
+            wait_idle(dispatch)
+            assert world.books("acme", "tokens") == (1, "5")
+            room.step()
+            assert flush.state(world.ledger, number).done, "what is dated ahead is not waited for"
+        go_to(world, end_ms + 10 * MINUTE_MS)
+        settle(world, room)
+    sent = world.rows("select quantity, ledger.milliseconds(stripe_timestamp) from ledger.intent order by intent_id")
+    assert sent == [(5, end_ms - 2 * MINUTE_MS), (7, end_ms + MINUTE_MS)]
+
+
+@pytest.mark.parametrize("throttled", [False, True])
+def test_periods_are_closed_by_our_own_clock_while_stripe_does_not_answer(world: DispatchWorld, throttled: bool) -> None:
+    """What is due is flushed, and what is not provable at the deadline is said then, not when Stripe is back.
+
+    What is provable is called settled only when somebody has looked for its invoice.
+    """
+    subscription = subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    end_ms = period_end_ms(world, subscription)
+    with keeper(world) as room:
+        settle(world, room)
+        world.set_now(end_ms - MINUTE_MS)
+        world.use("acme", "tokens", 7)
+        world.emulator.tell("faults", [{"path": "/v1/subscriptions", "kind": "500_before", "count": None}])
+        if throttled:
+            world.trouble("429", None)
+        go_to(world, end_ms)
+        with world.dispatching():
+            for _look in range(4):
+                room.step()
+            wait_for(lambda: bool(world.classes()))
+        assert world.books("acme", "tokens") == ((0, "0") if throttled else (1, "7")), "flushed at its end"
+        assert _states(world) == [("closing", False)]
+        assert not room.health().ok
+        world.emulator.tell("faults", [{"path": "/v1/invoices", "kind": "500_before", "count": None}])
+        go_to(world, end_ms + 25 * HOUR_MS)
+        room.step()
+        assert _states(world) == ([("not_provable", False)] if throttled else [("closing", True)])
+        world.take_trouble_away()
+
+
+def test_a_flush_is_not_done_while_stripe_shows_less_than_it_acknowledged(world: DispatchWorld) -> None:
+    """Also asked again, and of usage from hours ago: the door before a cancellation says yes only for what Stripe has."""
+    subscribe(world, since_ms=world.now_ms - DAY_MS)
+    with keeper(world) as room:
+        settle(world, room)
+        world.trouble("reject")
+        world.use("acme", "tokens", 7, at_ms=world.now_ms - 3 * HOUR_MS)
+        with world.dispatching() as dispatch:
+            for _again in range(2):
+                number = flush.request(world.ledger, "acme", "over HTTP")
+                wait_idle(dispatch)
+                world.advance(HOUR_MS)
+                room.step()
+                assert not flush.state(world.ledger, number).done
+        assert world.classes() == ["ack"]
+        # Stripe's own report says that it will not count it.
+        go_to(world, world.now_ms + 2 * DAY_MS)
+        room.step()
+        refused = flush.state(world.ledger, number).refused
+        assert refused is not None and "Stripe refused usage of tokens" in refused
+
+
+def test_a_period_that_was_over_when_its_subscription_began_is_missed_and_not_closing_for_ever(world: DispatchWorld) -> None:
+    """Backdated behind the end of a period: Stripe takes its usage, and makes no invoice for it."""
+    end_ms = world.now_ms // HOUR_MS * HOUR_MS - 3 * HOUR_MS
+    begun_ms = next(end_ms - days * DAY_MS for days in (28, 29, 30, 31) if anniversary_ms(end_ms - days * DAY_MS, "month", 1, 1) == end_ms)
+    subscribe(world, since_ms=begun_ms)
+    session = Session(world.database.writer_dsn, "reconciler")
+    billing = Invoices(session, InvoiceReader(API_KEY, world.emulator.url), "reconciler", 86_400)
+    with keeper(world) as room:
+        settle(world, room)
+        world.use("acme", "tokens", 7, at_ms=end_ms - HOUR_MS)
+        world.pass_segment()
+        settle(world, room)
+        assert world.books("acme", "tokens") == (1, "7")
+        deadline_ms = end_ms + 24 * HOUR_MS
+        go_to(world, max(world.now_ms, end_ms + WINDOW_MS))
+        settle(world, room)
+        go_to(world, max(world.now_ms, deadline_ms + 71 * HOUR_MS))
+        settle(world, room)
+        billing.step(world.now_ms)
+        assert (_states(world)[0], world.account("missed_invoice")) == (("closing", True), 0)
+        go_to(world, deadline_ms + 73 * HOUR_MS)
+        settle(world, room)
+        assert (_states(world)[0], standing(world)[0].invoice_id) == (("settled", True), None)
+        go_to(world, world.now_ms + DAY_MS)
+        billing.step(world.now_ms)
+        assert (world.account("acknowledged"), world.account("missed_invoice")) == (0, 7)
+        assert world.rows("select quantity_missed, amount_missed_minor from ledger.invoice_posting") == [(7, 7)]
+        assert world.rows("select state, amount_at_risk_minor from finance.unbilled_usage") == [("missed_invoice", 7)]
+        billing.step(world.now_ms + DAY_MS)
+        assert world.rows("select count(*) from ledger.invoice_posting") == [(1,)]
+    session.close()

@@ -129,13 +129,25 @@ def standing(connection: psycopg.Connection) -> Standing:
 
 
 def calendars(connection: psycopg.Connection, subjects: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Calendar]:
-    """The periods of each (customer, meter); every one that was asked for has an entry."""
+    """The periods of each (customer, meter), and when the customer changed plans; every one that was asked for has an entry."""
     asked = list(subjects)
     found: dict[tuple[str, str], list[BillingPeriod]] = defaultdict(list)
     given = {"customers": [customer for customer, _ in asked], "meters": [meter for _, meter in asked]}
     for customer, meter, start_ms, end_ms, deadline_ms in connection.execute(queries.load("periods")["calendars"], given):
         found[customer, meter].append(BillingPeriod(int(start_ms), int(end_ms), int(deadline_ms)))
-    return {subject: Calendar(tuple(found.get(subject, ()))) for subject in asked}
+    changes: dict[str, list[int]] = defaultdict(list)
+    for customer, change_ms in connection.execute(queries.load("periods")["plan_changes"], given):
+        changes[customer].append(int(change_ms))
+    return {subject: Calendar(tuple(found.get(subject, ())), tuple(changes.get(subject[0], ()))) for subject in asked}
+
+
+def held(connection: psycopg.Connection, item_ids: Iterable[str]) -> dict[str, list[PeriodFact]]:
+    """What is known of the periods of subscription items, the earliest first; nothing of those never told of."""
+    found: dict[str, list[PeriodFact]] = defaultdict(list)
+    with connection.cursor(row_factory=class_row(PeriodFact)) as cursor:
+        for fact in cursor.execute(queries.load("periods")["held"], {"item_ids": list(item_ids)}):
+            found[fact.subscription_item_id].append(fact)
+    return found
 
 
 def record_period(connection: psycopg.Connection, fact: PeriodFact) -> bool:
@@ -151,11 +163,7 @@ def record_period(connection: psycopg.Connection, fact: PeriodFact) -> bool:
         "period_start": instant(fact.start_ms),
         "period_end": instant(fact.end_ms),
     }
-    row = connection.execute(
-        queries.load("periods")["facts_of_period"],
-        {"subscription_item_id": fact.subscription_item_id, "period_start": instant(fact.start_ms)},
-    ).fetchone()
-    told = 0 if row is None else int(row[0])
+    told = _times_told(connection, "facts_of_period", fact.subscription_item_id, fact.start_ms)
     cause = _cause("period", told, *given.values())
     return connection.execute(queries.load("periods")["add_period"], given | {"cause_key": cause}).rowcount == 1
 
@@ -170,7 +178,8 @@ def record_event(connection: psycopg.Connection, event: PeriodEvent) -> bool:
         "deadline": None if event.deadline_ms is None else instant(event.deadline_ms),
         "deadline_basis": event.deadline_basis,
     }
-    cause = _cause("event", *given.values())
+    told = _times_told(connection, "events_of_period", event.subscription_item_id, event.start_ms)
+    cause = _cause("event", told, *given.values())
     added = connection.execute(queries.load("periods")["add_event"], given | {"why": event.why, "cause_key": cause})
     return added.rowcount == 1
 
@@ -273,6 +282,13 @@ def status(connection: psycopg.Connection, customer: str | None = None) -> list[
     """Where each billing period stands, of one customer or of all."""
     with connection.cursor(row_factory=class_row(PeriodStatus)) as cursor:
         return cursor.execute(queries.load("periods")["status"], {"customer": customer}).fetchall()
+
+
+def _times_told(connection: psycopg.Connection, query: str, subscription_item_id: str, start_ms: int) -> int:
+    """How often a period was told of: the same content told after another one is a new fact."""
+    given = {"subscription_item_id": subscription_item_id, "period_start": instant(start_ms)}
+    row = connection.execute(queries.load("periods")[query], given).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _cause(kind: str, *parts: object) -> str:

@@ -10,10 +10,11 @@ from decimal import Decimal
 import psycopg
 from psycopg.rows import class_row
 
+from trueup.contracts.catalogue import Catalogue
 from trueup.contracts.errors import Broken
 from trueup.ledger.store import plans, queries
 from trueup.ledger.store.instants import instant
-from trueup.ledger.store.plans import PlanFact
+from trueup.ledger.store.plans import Seen
 
 # What view derived.check_hours_equal_summaries calls wrong: no work on its way explains it, and a person has to look.
 ALARMING = frozenset({"rejected", "foreign_event", "sent_twice", "window_edge", "unexplained"})
@@ -197,14 +198,16 @@ def billed_customers(connection: psycopg.Connection, customer: str | None = None
 def store_subscriptions(
     connection: psycopg.Connection,
     billed: BilledCustomer,
-    facts: Sequence[PlanFact],
+    seen: Sequence[Seen],
+    catalogue: Catalogue | None,
     previews_of: Mapping[str, Sequence[PreviewLine]],
     read_at_ms: int,
 ) -> None:
     """Keep a customer's plans, the usage lines of each subscription's preview, and that all of it was read."""
     with connection.transaction():
-        for fact in facts:
-            plans.record(connection, fact)
+        if catalogue is not None:
+            for subscription in seen:
+                plans.learn(connection, subscription, catalogue)
         for subscription_id, lines in previews_of.items():
             _store_preview(connection, billed.stripe_customer, subscription_id, lines, read_at_ms)
         connection.execute(

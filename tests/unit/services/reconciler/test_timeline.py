@@ -77,3 +77,27 @@ def test_an_item_without_a_meter_of_ours_is_no_fact():
 )
 def test_other_intervals(interval: str, count: int, expected: str):
     assert anniversary_ms(at("2026-01-01"), interval, count, 1) == at(expected)
+
+
+def test_a_period_that_begins_inside_a_known_one_ends_it_there_and_invents_none():
+    """The billing anchor was moved to the 11th: Stripe makes an invoice then, of what had begun on the 1st."""
+    before = subscription("2026-08-01", ("2026-10-01", "2026-11-01"))
+    held = {"si_1": facts_of(before, {"mtr_1": "tokens"}, "basic", at("2000-01-01"))}
+    moved = replace(
+        subscription("2026-08-01", ("2026-10-11", "2026-11-11"), anchor="2026-10-11"),
+        items=(replace(before.items[0], price_id="price_2", period_start_ms=at("2026-10-11"), period_end_ms=at("2026-11-11")),),
+    )
+    found = facts_of(moved, {"mtr_1": "tokens"}, "pro", at("2000-01-01"), held)
+    assert [(fact.start_ms, fact.end_ms, fact.price_id, fact.plan) for fact in found] == [
+        (at("2026-10-01"), at("2026-10-11"), "price_1", "basic"),
+        (at("2026-10-11"), at("2026-11-11"), "price_2", "pro"),
+    ]
+
+
+def test_what_is_over_keeps_its_price_when_the_item_gets_another():
+    before = subscription("2026-08-01", ("2026-09-01", "2026-10-01"))
+    held = {"si_1": facts_of(before, {"mtr_1": "tokens"}, "basic", at("2000-01-01"))}
+    later = subscription("2026-08-01", ("2026-11-01", "2026-12-01"))
+    swapped = replace(later, items=(replace(later.items[0], price_id="price_2"),))
+    found = facts_of(swapped, {"mtr_1": "tokens"}, "pro", at("2000-01-01"), held)
+    assert [(fact.start_ms, fact.price_id) for fact in found] == [(at("2026-10-01"), "price_2"), (at("2026-11-01"), "price_2")]

@@ -35,7 +35,7 @@ select
         (
             select min(case when u.waits_for is null then u.due_at else greatest(u.due_at, u.deadline) end)
             from ops.uncovered_segment u
-            where u.waits_for is null or u.waits_for in ('disarmed', 'value_too_long') and u.deadline is not null
+            where u.waits_for is null or u.waits_for in ('disarmed', 'value_too_long', 'no_plan', 'no_event_name') and u.deadline is not null
         ),
         (select min(o.deadline) from ops.open_intent o where o.risk_since is null and not o.settling)
     )) * 1000)::bigint as next_due_ms,
@@ -115,7 +115,7 @@ target as (
         u.subject_id,
         u.segment_start,
         m.stripe_customer,
-        coalesce(plain.stripe_event_name, scoped.stripe_event_name) as stripe_event_name,
+        coalesce(plain.stripe_event_name, scoped.stripe_event_name, late.stripe_event_name) as stripe_event_name,
         d.deadline as period_deadline,
         least(d.deadline, h.until) as any_deadline,
         case
@@ -125,9 +125,9 @@ target as (
             -- A pause does not outlast the deadline: from there on it is decided by a person.
             when s.customer in (select p.customer from paused p) and least(d.deadline, h.until) > ops.now() then 'disarmed'
             when m.stripe_customer is null then 'unmapped'
-            when plain.stripe_event_name is null and f.plan is null
+            when plain.stripe_event_name is null and f.plan is null and late.stripe_event_name is null
                 and exists (select from ledger.meter_event_name e where e.version = n.version and e.meter = s.meter) then 'no_plan'
-            when plain.stripe_event_name is null and scoped.stripe_event_name is null then 'no_event_name'
+            when plain.stripe_event_name is null and scoped.stripe_event_name is null and late.stripe_event_name is null then 'no_event_name'
             when not d.armed and least(d.deadline, h.until) > ops.now() then 'disarmed'
         end as waits_for
     from ops.uncovered_segment u
@@ -141,10 +141,24 @@ target as (
     ) f on true
     left join ledger.meter_event_name plain on plain.version = n.version and plain.meter = s.meter and plain.plan = ''
     left join ledger.meter_event_name scoped on scoped.version = n.version and scoped.meter = s.meter and scoped.plan = f.plan
+    -- Counted per plan, and nobody knows the plan: some item of the customer may bill it, and the earliest of their dates ends the
+    -- waiting. From there on a person decides, and it goes by the name of that item.
+    left join lateral (
+        select e.stripe_event_name, a.deadline
+        from ledger.meter_event_name e
+        cross join lateral (select ledger.deadline_at(m.stripe_customer, e.stripe_event_name, s.meter, u.segment_start) as deadline) a
+        where e.version = n.version and e.meter = s.meter and a.deadline is not null
+            and plain.stripe_event_name is null and scoped.stripe_event_name is null
+        order by a.deadline, e.stripe_event_name limit 1
+    ) any_plan on true
+    left join lateral (select any_plan.stripe_event_name where any_plan.deadline <= ops.now()) late on true
     cross join lateral (
         select
-            ledger.deadline_at(
-                m.stripe_customer, coalesce(plain.stripe_event_name, scoped.stripe_event_name), s.meter, u.segment_start
+            coalesce(
+                ledger.deadline_at(
+                    m.stripe_customer, coalesce(plain.stripe_event_name, scoped.stripe_event_name), s.meter, u.segment_start
+                ),
+                any_plan.deadline
             ) as deadline,
             (select ops.dispatch_armed()) as armed
     ) d
@@ -446,17 +460,23 @@ cross join lateral (
 where i.intent_id = o.intent_id and o.deadline is distinct from d.deadline;
 
 -- name: dividing
--- Boundaries of periods strictly inside segments that wait to be cut, up to the last cut that was looked through: inside all of
--- them, or those that are named.
+-- Boundaries of periods, and changes of plan, strictly inside segments that wait to be cut, up to the last cut that was looked
+-- through: inside all of them, or those that are named.
 select distinct u.subject_id, u.segment_start, c.through_batch, b.boundary
 from ops.uncovered_segment u
 cross join ops.dispatch_progress g
 join ledger.subject s on s.subject_id = u.subject_id
 cross join lateral (select max(x.version) as version from ledger.meter_version x where x.meter = s.meter) n
 cross join lateral (select coalesce(u.stripe_customer, ledger.stripe_customer_of(s.customer)) as stripe_customer) m
-join ledger.meter_event_name e on e.version = n.version and e.meter = s.meter
-join derived.period p on p.stripe_customer = m.stripe_customer and p.stripe_event_name = e.stripe_event_name
-cross join lateral (values (p.period_start), (p.period_end)) as b (boundary)
+cross join lateral (
+    select x.boundary
+    from ledger.meter_event_name e
+    join derived.period p on p.stripe_customer = m.stripe_customer and p.stripe_event_name = e.stripe_event_name
+    cross join lateral (values (p.period_start), (p.period_end)) as x (boundary)
+    where e.version = n.version and e.meter = s.meter
+    union all
+    select f.effective_from from ledger.plan_fact f where f.customer = s.customer
+) b
 cross join lateral (
     select coalesce(max(i.through_batch), 0) as through_batch from ledger.intent i
     where i.subject_id = u.subject_id and i.segment_start = u.segment_start

@@ -1,11 +1,12 @@
 -- name: standing
--- Four numbers that grow when what is known of periods changes, one that grows with who is never billed, and the date. Single
+-- Five numbers that grow when what is known of periods changes, one that grows with who is never billed, and the date. Single
 -- look-ups in indexes: asked once a batch.
 select
     (select coalesce(max(p.period_id), 0) from ledger.billing_period p),
     (select coalesce(max(e.period_event_id), 0) from ledger.period_event e),
     (select coalesce(max(m.mapping_id), 0) from ledger.customer_mapping m),
     (select coalesce(max(v.version), 0) from ledger.catalogue_version v),
+    (select coalesce(max(f.plan_fact_id), 0) from ledger.plan_fact f),
     (select coalesce(max(n.never_billed_id), 0) from ledger.never_billed_customer n),
     floor(extract(epoch from ops.now()) * 1000)::bigint;
 
@@ -24,6 +25,21 @@ select
 from given g
 join derived.period p on p.stripe_customer = g.stripe_customer and p.stripe_event_name = g.stripe_event_name
 order by 1, 2, 3;
+
+-- name: plan_changes
+select distinct f.customer, ledger.milliseconds(f.effective_from)
+from ledger.plan_fact f
+where f.customer = any(%(customers)s::text[])
+order by 1, 2;
+
+-- name: held
+-- The newest fact of each period of these items.
+select distinct on (p.subscription_item_id, p.period_start)
+    p.subscription_item_id, p.subscription_id, p.stripe_customer, p.price_id, p.stripe_event_name, p.plan, p.currency,
+    ledger.milliseconds(p.period_start) as start_ms, ledger.milliseconds(p.period_end) as end_ms
+from ledger.billing_period p
+where p.subscription_item_id = any(%(item_ids)s::text[])
+order by p.subscription_item_id, p.period_start, p.period_id desc;
 
 -- name: add_period
 insert into ledger.billing_period (
@@ -49,9 +65,18 @@ on conflict (cause_key) do nothing;
 insert into ledger.period_event (
     subscription_item_id, period_start, status, invoice_id, deadline, deadline_basis, why, cause_key, recorded_at
 )
-values (
+select
     %(subscription_item_id)s, %(period_start)s, %(status)s, %(invoice_id)s, %(deadline)s, %(deadline_basis)s, %(why)s, %(cause_key)s,
     ops.now()
+-- As for periods: a date that was moved and moved back is told a third time, and the third time counts.
+where not exists (
+    select from (
+        select * from ledger.period_event e
+        where e.subscription_item_id = %(subscription_item_id)s and e.period_start = %(period_start)s
+        order by e.period_event_id desc limit 1
+    ) held
+    where held.status = %(status)s and held.invoice_id is not distinct from %(invoice_id)s
+      and held.deadline is not distinct from %(deadline)s and held.deadline_basis is not distinct from %(deadline_basis)s
 )
 on conflict (cause_key) do nothing;
 
@@ -65,6 +90,10 @@ where p.status not in ('settled', 'not_provable') or p.status = 'not_provable' a
 -- How often this period was told: the same content told after another one is a new fact.
 select count(*) from ledger.billing_period p
 where p.subscription_item_id = %(subscription_item_id)s and p.period_start = %(period_start)s;
+
+-- name: events_of_period
+select count(*) from ledger.period_event e
+where e.subscription_item_id = %(subscription_item_id)s and e.period_start = %(period_start)s;
 
 -- name: due
 -- Periods that are not done with, of some Stripe customers or of all, with everything they are judged by.
@@ -145,8 +174,8 @@ select 'unsent' as state, ledger.milliseconds(min(u.deadline)) from ops.uncovere
 union all
 select 'in_flight', ledger.milliseconds(min(o.deadline)) from ops.open_intent o where o.deadline is not null
 union all
--- A date that came without notice, and one that is over for a period that is not provable, are nobody's to keep any more.
+-- One that is over for a period that is not provable is nobody's to keep any more.
 select p.status, ledger.milliseconds(min(p.finalizes_at))
 from derived.period p
-where p.status = 'closing' and p.finalizes_at >= p.foretold_at or p.status = 'not_provable' and p.finalizes_at > ops.now()
+where p.status = 'not_provable' and p.finalizes_at > ops.now()
 group by p.status;

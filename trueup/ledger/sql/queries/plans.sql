@@ -10,3 +10,23 @@ select f.customer, f.plan, (extract(epoch from f.effective_from) * 1000)::bigint
 from ledger.plan_fact f
 where f.customer = %(customer)s
 order by f.effective_from, f.plan_fact_id;
+
+-- name: of_subscription
+select ledger.milliseconds(f.effective_from), f.plan
+from ledger.plan_fact f
+where f.customer = %(customer)s and f.subscription_id = %(subscription_id)s
+order by f.effective_from, f.plan_fact_id;
+
+-- name: told
+-- What each event says a subscription's prices were from then on, and before where it says that they changed. One that ended says
+-- nothing: it keeps its last prices.
+select
+    ledger.milliseconds(e.created),
+    array(select jsonb_path_query(e.body, '$.data.object.items.data[*].price.id') #>> '{}') as prices,
+    case
+        when jsonb_path_exists(e.body, '$.data.previous_attributes.items')
+            then array(select jsonb_path_query(e.body, '$.data.previous_attributes.items.data[*].price.id') #>> '{}')
+    end as before
+from ledger.stripe_event e
+where e.object_id = %(subscription_id)s and e.type in ('customer.subscription.created', 'customer.subscription.updated')
+order by e.created, e.event_id;

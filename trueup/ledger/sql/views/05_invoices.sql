@@ -123,6 +123,31 @@ with grouped as (
         where l.subscription_item_id = p.subscription_item_id and l.period_start = p.period_start
     )
     union all
+    -- A period that is over and for which no invoice came, though its subscription goes on: one that was backdated behind its end, say.
+    select
+        'none:' || p.subscription_id, null, p.stripe_customer, 'none', p.changed_at, r.read_at, p.subscription_item_id, p.stripe_event_name,
+        p.period_start, p.period_end, p.price_id, p.currency, 0, 0
+    from derived.period p
+    join ops.invoice_read r on r.stripe_customer = p.stripe_customer and r.read_at > p.finalizes_at + interval '72 hours'
+    join ledger.lane n on n.stripe_customer = p.stripe_customer and n.stripe_event_name = p.stripe_event_name
+    where p.status in ('settled', 'not_provable') and p.invoice_id is null
+        and not exists (select from ledger.stripe_event e where e.type = 'customer.subscription.deleted' and e.object_id = p.subscription_id)
+        and not exists (
+            select from ledger.invoice_line l
+            where l.subscription_item_id = p.subscription_item_id and l.period_start < p.period_end and l.period_end > p.period_start
+        )
+        and (
+            exists (
+                select from derived.acknowledged_intent a
+                where a.lane_id = n.lane_id and a.stripe_timestamp >= p.period_start and a.stripe_timestamp < p.period_end
+            )
+            or exists (
+                select from ledger.invoice_posting x
+                where x.invoice_id = 'none:' || p.subscription_id and x.subscription_item_id = p.subscription_item_id
+                    and x.period_start = p.period_start
+            )
+        )
+    union all
     -- Received for a period whose invoice is final, under no line of it: missed as a whole.
     select
         u.invoice_id, u.snapshot_id, u.stripe_customer, u.status, u.finalized_at, u.read_at, u.subscription_item_id, u.stripe_event_name,
