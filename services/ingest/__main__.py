@@ -6,19 +6,16 @@ import sys
 
 from services.ingest.app.room import Ingest
 from services.ingest.config import Settings
-from trueup.contracts.errors import Broken
 from trueup.runtime.loop import Stop, run_room
+from trueup.runtime.settings import from_environment
 
 
 def main() -> int:
     """Run the room; its exit code says how it ended."""
 
     def body(stop: Stop) -> None:
-        try:
-            settings = Settings()
-            settings.require("kafka_bootstrap", "postgres_dsn")
-        except ValueError as fault:
-            raise Broken(f"the configuration cannot be used: {fault}") from fault
+        settings = from_environment(Settings)
+        settings.require("kafka_bootstrap", "postgres_dsn")
         Ingest(settings).run(stop)
 
     return run_room("ingest", body)

@@ -6,21 +6,17 @@ import sys
 
 from services.usage_view.app.room import UsageView
 from services.usage_view.config import Settings
-from trueup.contracts.errors import Broken
 from trueup.runtime.loop import Stop, run_room
+from trueup.runtime.settings import from_environment
 
 
 def main() -> int:
     """Run the room; its exit code says how it ended."""
 
     def body(stop: Stop) -> None:
-        try:
-            settings = Settings()
-            settings.require("kafka_bootstrap", "postgres_dsn", "usage_link_secret")
-            secrets = settings.link_secrets
-        except ValueError as fault:
-            raise Broken(f"the configuration cannot be used: {fault}") from fault
-        UsageView(settings, secrets).run(stop)
+        settings = from_environment(Settings)
+        settings.require("kafka_bootstrap", "postgres_dsn", "usage_link_secret")
+        UsageView(settings, settings.link_secrets).run(stop)
 
     return run_room("usage-view", body)
 

@@ -91,22 +91,23 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 def import_(file: Mappings, reason: Reason, yes: Yes = False, as_json: AsJson = False) -> None:
     """Map many customers from a CSV, all or none."""
     said = require_reason(reason)
-    pairs = list(pairs_of(file))
+    rows = list(rows_of(file))
+    pairs = [pair for _line, pair in rows]
     target = find_target()
     ask(f"Map {len(pairs)} customers?", yes=yes)
     with ledger(target) as connection:
         new, faults = mappings.import_mappings(connection, pairs, reason=said, recorded_by=who())
-    refused = [{"line": row, "reason": "refused", "detail": why} for row, why in faults]
+    refused = [{"line": rows[number - 1][0], "reason": "refused", "detail": why} for number, why in faults]
     if as_json or not refused:
         emit_record({"mapped": len(pairs) if not refused else 0, "new": new, "refused": refused}, as_json=as_json)
     else:
         emit_rows(refused, ("line", "reason", "detail"), as_json=False)
     if refused:
-        raise AnswerIsNo(f"nothing was mapped: {len(refused)} of {len(pairs)} rows are refused (rows are counted from 1 after the header)")
+        raise AnswerIsNo(f"nothing was mapped: {len(refused)} of {len(pairs)} rows are refused")
 
 
-def pairs_of(file: Path) -> Iterator[tuple[str, str]]:
-    """The pairs of a CSV; a byte order mark, quotes and blank lines are met."""
+def rows_of(file: Path) -> Iterator[tuple[int, tuple[str, str]]]:
+    """The pairs of a CSV, each with the line of the file it ends on; a byte order mark, quotes and blank lines are met."""
     try:
         reader = csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""))
     except UnicodeDecodeError as fault:
@@ -115,4 +116,4 @@ def pairs_of(file: Path) -> Iterator[tuple[str, str]]:
     if missing:
         raise UsageFault(f"{file} has no column {', '.join(missing)}")
     for row in reader:
-        yield (row["customer"] or "").strip(), (row["stripe_customer"] or "").strip()
+        yield reader.line_num, ((row["customer"] or "").strip(), (row["stripe_customer"] or "").strip())

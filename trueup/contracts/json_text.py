@@ -7,16 +7,18 @@ from typing import Any, NoReturn
 
 from trueup.contracts.problems import malformed, quote
 
+_MOST_DIGITS = 4_300  # more of them Python does not take, and nothing of ours is that long
+
 
 class Inexact(str):
-    """The text of a JSON number with a point or an exponent: it would have become a float."""
+    """The text of a JSON number that no integer is made of: with a point or an exponent, or of thousands of digits."""
 
 
 def read(body: bytes) -> Any:
     """The value that a body spells; Refused when it spells none, or more than one."""
     try:
         text = body.decode("utf-8")
-        return json.loads(text, object_pairs_hook=_once_each, parse_float=Inexact, parse_constant=_no_number)
+        return json.loads(text, object_pairs_hook=_once_each, parse_float=Inexact, parse_int=_integer, parse_constant=_no_number)
     except UnicodeDecodeError as fault:
         raise malformed(f"not UTF-8 at byte {fault.start}") from fault
     except RecursionError as fault:
@@ -30,10 +32,16 @@ def read(body: bytes) -> Any:
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {quote(twice)} stands twice in one object")
+        seen: set[str] = set()
+        for name, _value in pairs:
+            if name in seen:
+                raise ValueError(f"the name {quote(name)} stands twice in one object")
+            seen.add(name)
     return found
+
+
+def _integer(text: str) -> int | Inexact:
+    return int(text) if len(text) <= _MOST_DIGITS else Inexact(text)
 
 
 def _no_number(name: str) -> NoReturn:

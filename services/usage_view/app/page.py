@@ -60,7 +60,8 @@ class PageDoor:
     async def get(self, request: AnyRequest, customer: str) -> Response[bytes]:
         """Show a customer its own page; whoever has no link of ours learns nothing, not even whether there is such a customer."""
         try:
-            asked = parameters(request.scope["query_string"], ("until", "signature", "period"))
+            # Mail programs and chats put parameters of their own behind a link.
+            asked = parameters(request.scope["query_string"], ("until", "signature", "period"), strangers=True)
         except Refused:
             asked = {}
         until, signature = asked.get("until", ""), asked.get("signature", "")

@@ -1,4 +1,4 @@
-"""What stands behind the question mark: each parameter once, none that nobody knows."""
+"""What stands behind the question mark: each parameter once, and none that nobody knows unless strangers are let be."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ MOST_PARAMETERS = 16
 LONGEST_VALUE = 255
 
 
-def parameters(query_string: bytes, known: Collection[str]) -> Mapping[str, str]:
-    """Read a query string; Refused with every fault in it."""
+def parameters(query_string: bytes, known: Collection[str], *, strangers: bool = False) -> Mapping[str, str]:
+    """Read a query string; Refused with every fault in it. With `strangers` parameters that nobody knows are passed over."""
     try:
         pairs = parse_qsl(
             query_string.decode("ascii"),
@@ -23,6 +23,8 @@ def parameters(query_string: bytes, known: Collection[str]) -> Mapping[str, str]
         )
     except ValueError as fault:
         raise refused(f"the query cannot be read: {quote(str(fault))}") from fault
+    if strangers:
+        pairs = [(name, value) for name, value in pairs if name in known]
     faults = [Fault("", "bad_parameter", why) for name, value in pairs if (why := _fault(name, value, known))]
     names = [name for name, _ in pairs]
     faults += [Fault("", "bad_parameter", f"{quote(name)} stands twice") for name in sorted(set(names)) if names.count(name) > 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +42,20 @@ def test_an_empty_customer_is_refused_in_its_own_words(database: Database) -> No
 def test_what_cannot_be_a_stripe_customer_is_refused(spelt: str, database: Database) -> None:
     with connect(database.writer_dsn, "test") as connection, pytest.raises(customers.RefusedMapping, match="no Stripe customer"):
         customers.map_customer(connection, "acme", spelt, reason="a test's own", recorded_by="test")
+
+
+def test_a_file_that_contradicts_itself_maps_nobody(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A mapping that was left is not taken up again: the first of the two ids would be lost for ever. Lines are those of the file."""
+    monkeypatch.setenv("TRUEUP_POSTGRES_DSN", database.dsn)
+    file = tmp_path / "customers.csv"
+    file.write_text("customer,stripe_customer\nacme,cus_1\n\nacme,cus_1\nacme,cus_2\n")
+    assert run(["customers", "import", str(file), "--reason", "test", "--yes", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert (said["mapped"], [(row["line"], row["detail"]) for row in said["refused"]]) == (
+        0,
+        [(5, "acme stands there twice: as cus_1 too")],
+    )
+    with connect(database.writer_dsn, "test") as connection:
+        assert customers.timeline(connection) == []

@@ -115,9 +115,13 @@ def import_mappings(
 ) -> tuple[int, list[tuple[int, str]]]:
     """Record many, all or none. Gives how many are new, and (line, why) of each that is refused, counted from 1."""
     faults: list[tuple[int, str]] = []
+    said: dict[str, str] = {}
     new = 0
     with connection.transaction() as transaction:
         for line, (customer, stripe_customer) in enumerate(pairs, start=1):
+            if said.setdefault(customer, stripe_customer) != stripe_customer:
+                faults.append((line, f"{customer} stands there twice: as {said[customer]} too"))
+                continue
             try:
                 new += map_customer(connection, customer, stripe_customer, reason=reason, recorded_by=recorded_by)
             except RefusedMapping as refused:

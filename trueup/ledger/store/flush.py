@@ -44,7 +44,10 @@ class FlushedLane:
 
 
 def request(connection: psycopg.Connection, customer: str, reason: str) -> int:
-    """Ask that everything captured of a customer until now is sent now; gives the flush's number."""
+    """Ask that everything captured of a customer until now is sent now; gives the flush's number.
+
+    Usage dated ahead of now, in a window that has not begun, is not part of it.
+    """
     row = connection.execute(_sql("request"), {"customer": customer, "reason": reason}).fetchone()
     if row is None:
         raise Broken("a flush was not recorded")
@@ -56,10 +59,13 @@ def state(connection: psycopg.Connection, flush_id: int) -> Flush:
     row = connection.execute(_sql("find"), {"flush_id": flush_id}).fetchone()
     if row is None:
         raise LookupError(f"there is no flush {flush_id}")
-    customer, through, done, armed, stripe_customer, paused, never_billed = row
-    found = connection.execute(_sql("quantities"), {"customer": customer, "through": through}).fetchall()
+    customer, through, requested_at, done, armed, stripe_customer, paused, never_billed = row
+    found = connection.execute(_sql("quantities"), {"customer": customer, "through": through, "requested_at": requested_at}).fetchall()
+    stuck = connection.execute(_sql("stuck"), {"customer": customer, "through": through, "requested_at": requested_at}).fetchall()
     if never_billed:
         refused: str | None = f"{customer} is never billed"
+    elif stuck:
+        refused = "; ".join(f"usage of {meter} waits for a person: {waits_for}" for meter, waits_for in stuck)
     else:
         refused = _refusal(connection, customer, stripe_customer, armed=armed, paused=paused, anything_open=bool(found))
     return Flush({meter: int(quantity) for meter, quantity, _items in found}, bool(done), None if done else refused)
@@ -88,13 +94,10 @@ def pending(connection: psycopg.Connection) -> bool:
     return (row is not None and bool(row[0])) or uncut(connection)
 
 
-def lanes(connection: psycopg.Connection, flush_id: int, stripe_customer: str) -> list[FlushedLane]:
-    """The lanes whose summaries must show what was flushed."""
-    row = connection.execute(_sql("requested"), {"flush_id": flush_id}).fetchone()
-    if row is None:
-        return []
+def lanes(connection: psycopg.Connection, customer: str) -> list[FlushedLane]:
+    """The lanes and hours of a customer of which Stripe's summaries have not been seen to show everything since the last answer."""
     with connection.cursor(row_factory=class_row(FlushedLane)) as cursor:
-        return cursor.execute(_sql("lanes"), {"stripe_customer": stripe_customer, "since": instant(int(row[0]))}).fetchall()
+        return cursor.execute(_sql("lanes"), {"customer": customer}).fetchall()
 
 
 def acknowledged(connection: psycopg.Connection, lane: FlushedLane) -> int:
@@ -115,7 +118,8 @@ def _refusal(
     if stripe_customer is None:
         return f"{customer} has no Stripe customer"
     if not anything_open:
-        return None
+        meters = [str(meter) for (meter,) in connection.execute(_sql("refused_afterwards"), {"customer": customer})]
+        return f"Stripe refused usage of {', '.join(meters)} that it had received: see `trueup reconcile`" if meters else None
     if not armed:
         return "dispatch is disarmed"
     if paused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
@@ -53,7 +54,9 @@ class Session:
             connection.close()
 
     def _open(self) -> psycopg.Connection:
-        if self._connection is None or self._connection.closed:
+        if self._connection is not None and _is_gone(self._connection):
+            self.close()
+        if self._connection is None:
             self._connection = self._connected()
         return self._connection
 
@@ -80,3 +83,20 @@ class Session:
         connection = self._connection
         if connection is not None and (connection.broken or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE):
             self.close()
+
+
+def _is_gone(connection: psycopg.Connection) -> bool:
+    """Whether the server ended a connection while nobody used it: it says so, and nobody has listened yet.
+
+    Found before the work begins, this costs one look and no failure.
+    """
+    if connection.closed:
+        return True
+    if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        return False
+    try:
+        while select.select([connection.fileno()], [], [], 0)[0]:
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return True
+    return connection.pgconn.status != psycopg.pq.ConnStatus.OK

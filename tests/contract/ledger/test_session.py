@@ -1,0 +1,50 @@
+"""A connection that ended while nobody used it costs no request; a ledger that stands still costs one, in time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.conftest import Database
+from trueup.contracts.errors import Transient
+from trueup.ledger.access.threads import LedgerThreads
+from trueup.ledger.store.clock import now_ms
+from trueup.ledger.store.connection import connect
+from trueup.ledger.store.session import Connection, Session
+
+
+def _pid(connection: Connection) -> int:
+    return connection.info.backend_pid
+
+
+def test_a_connection_that_was_ended_meanwhile_is_made_anew_before_the_work_begins(database: Database) -> None:
+    """As after a restart of the server: the first to ask is not told that the ledger is away."""
+    session = Session(database.writer_dsn, "test")
+    first = session.run(_pid)
+    with connect(database.dsn, "test") as owner:
+        owner.execute("select pg_terminate_backend(%s)", [first])
+        while owner.execute("select 1 from pg_stat_activity where pid = %s", [first]).fetchone():
+            time.sleep(0.01)
+    assert session.run(now_ms) > 0
+    assert session.run(_pid) != first
+    session.close()
+
+
+def test_whoever_waits_for_a_ledger_that_stands_still_is_told_so(database: Database) -> None:
+    """No time-out of the server's own ends a statement of a server that does not run."""
+
+    def sleep(connection: Connection) -> None:
+        connection.execute("select pg_sleep(3)")
+
+    async def ask() -> None:
+        threads = LedgerThreads(database.writer_dsn, "test", longest_answer_seconds=0.5)
+        began = time.monotonic()
+        with pytest.raises(Transient, match="did not answer"):
+            await threads.run(sleep)
+        assert time.monotonic() - began < 3
+        assert await threads.run(now_ms) > 0, "the other threads go on"
+        threads.stop()
+
+    asyncio.run(ask())
