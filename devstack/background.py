@@ -17,6 +17,7 @@ from typing import Any
 
 import requests
 
+from devstack.clock import CLOCK_FILE
 from devstack.places import cache_folder
 from devstack.process import Footprint, signal_and_wait
 from devstack.supervisor import Say
@@ -71,7 +72,9 @@ def up(
         if _supervisor().pid() is not None:
             return _as_it_runs(clock, keep)
         data = keep.resolve() if keep else folder / "data"
-        if not keep:
+        if keep:
+            _refuse_other_clock(data, clock)
+        else:
             shutil.rmtree(data, ignore_errors=True)
         state_file().unlink(missing_ok=True)
         options = {
@@ -82,6 +85,15 @@ def up(
             "partitions": partitions,
         }
         return _start(options, say)
+
+
+def _refuse_other_clock(data: Path, clock: str) -> None:
+    """Before any part starts: on another date Stripe would close months in the seconds until a room refuses the topics."""
+    if not (data / "kafka").exists():
+        return
+    kept = "simulated" if (data / CLOCK_FILE).exists() else "system"
+    if kept != clock:
+        raise StreetError(f"{data} was kept with --clock {kept}: say so, or keep another folder")
 
 
 def _as_it_runs(clock: str, keep: Path | None) -> dict[str, Any]:

@@ -24,7 +24,10 @@ _QUIET_ROUNDS = 2
 _ROUND_PAUSE_SECONDS = 0.01
 _LONGEST_ROUND_PAUSE_SECONDS = 0.25
 _ANSWER_SECONDS = 10.0
+CLOCK_FILE = "clock"  # in a street's data folder, where the clock is simulated
 DEFAULT_PATIENCE_SECONDS = 180.0
+# A street that is at work for ever is none that comes to rest: calls that Stripe goes on refusing are tried again and again.
+LONGEST_REST_SECONDS = 900.0
 _DURATION = re.compile(r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?")
 
 
@@ -133,6 +136,7 @@ class Barrier:
         """Waits until two rounds of asking in a row found everybody idle and nobody at work in between; gives the next due date."""
         quiet, before, pause = 0, None, _ROUND_PAUSE_SECONDS
         patience_ends = time.monotonic() + patience_seconds
+        gives_up_at = time.monotonic() + max(patience_seconds, LONGEST_REST_SECONDS)
         while True:
             halted = self._halted()
             if halted:
@@ -147,6 +151,8 @@ class Barrier:
                 return min((one.next_due_ms for one in seen if one.next_due_ms is not None), default=None)
             if time.monotonic() > patience_ends:
                 raise Restless(f"nothing happened for {patience_seconds:.0f} s and this stays open: {'; '.join(busy)}")
+            if time.monotonic() > gives_up_at:
+                raise Restless(f"after {LONGEST_REST_SECONDS:.0f} s on one date the street is still at work: {'; '.join(busy)}")
             if before is not None and busy:
                 time.sleep(pause)
                 pause = min(pause * 1.5, _LONGEST_ROUND_PAUSE_SECONDS)

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from devstack import doors, rooms, stripe_setup
 from devstack.background import StreetError, down, status, up
-from devstack.clock import DEFAULT_PATIENCE_SECONDS, Barrier, ClockFile
+from devstack.clock import CLOCK_FILE, DEFAULT_PATIENCE_SECONDS, Barrier, ClockFile
 from devstack.control import ControlServer
 from devstack.kafka import Kafka
 from devstack.places import REPOSITORY, kept_port
@@ -98,7 +98,7 @@ class Street:
         self._partitions = partitions
         self._extra = environment or {}
         start_ms = clock_start_ms if clock_start_ms is not None else month_before(SystemClock().now_ms())
-        self._clock_file = ClockFile(self.data / "clock", start_ms) if clock == "simulated" else None
+        self._clock_file = ClockFile(self.data / CLOCK_FILE, start_ms) if clock == "simulated" else None
         self._kafka = Kafka(self.data, say) if kafka_bootstrap is None else None
         self._postgres = Postgres(self.data, say) if postgres_dsn is None else None
         self._topic_prefix = topic_prefix

@@ -6,21 +6,13 @@ import sys
 
 from services.dedupe.app.worker import serve
 from services.dedupe.config import Settings
-from trueup.contracts.errors import Broken
-from trueup.runtime import log
-from trueup.runtime.loop import HALTED
+from trueup.runtime.loop import run_room
+from trueup.runtime.settings import from_environment
 
 
 def main() -> int:
-    """Runs until it is asked to stop; a configuration that cannot be used halts the room with the reason."""
-    try:
-        settings = Settings()
-        serve(settings)
-    except (Broken, ValueError) as fault:
-        log.configure("dedupe")
-        log.get("dedupe").critical(str(fault), halted=True)
-        return HALTED
-    return 0
+    """Runs until it is asked to stop; the last log line says why it ended otherwise."""
+    return run_room("dedupe", lambda _stop: serve(from_environment(Settings)))
 
 
 if __name__ == "__main__":

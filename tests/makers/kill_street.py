@@ -182,7 +182,7 @@ class Pressure:
     unread_records: int  # on the source topic, behind the dedupe room's committed offsets
     open_transactions: int  # output partitions whose last stable offset lies before their end
     open_captures: int  # Postgres transactions that hold the barrier
-    calls_in_flight: int  # attempts without an answer
+    calls_in_flight: int  # open intents whose newest attempt has no answer
 
     @property
     def real(self) -> bool:
@@ -217,9 +217,14 @@ class Watch:
         ends, stable = self._ends(outputs), self._ends(outputs, stable=True)
         with psycopg.connect(self._dsn, autocommit=True) as ledger:
             captures = _number(ledger, "select count(*) from pg_locks where locktype = 'advisory' and mode = 'ShareLock' and granted")
+            # The newest call of each intent that is still open: one of a sink that was killed stays without an answer for ever.
             calls = _number(
                 ledger,
-                "select count(*) from ledger.attempt a where not exists (select from ledger.outcome o where o.attempt_id = a.attempt_id)",
+                """select count(*) from ops.open_intent i
+                cross join lateral (
+                    select a.attempt_id from ledger.attempt a where a.intent_id = i.intent_id order by a.attempt_id desc limit 1
+                ) a
+                where not exists (select from ledger.outcome o where o.attempt_id = a.attempt_id)""",
             )
         return Pressure(
             unread_records=sum(end - read[place] for place, end in source.items()),

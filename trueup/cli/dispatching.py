@@ -105,21 +105,22 @@ def status(customer: Answered = None, as_json: AsJson = False) -> None:
         require_known(connection, customer)
         found = arming.status(connection)
     armed = found.armed and (customer is None or customer not in found.paused_customers)
-    record = status_record(found, target.clock.now_ms(), armed=armed)
+    why = found.why if armed or not found.armed else f"{customer} is paused"
+    record = status_record(found, target.clock.now_ms(), armed=armed, why=why)
     if as_json:
         emit_record(record, as_json=True)
     else:
         emit_record({name: value for name, value in record.items() if name != "outbox"}, as_json=False)
         emit_rows(record["outbox"], OUTBOX_COLUMNS, as_json=False)
     if not armed:
-        raise AnswerIsNo(found.why if not found.armed else f"{customer} is paused")
+        raise AnswerIsNo(why)
 
 
-def status_record(found: arming.DispatchStatus, now_ms: int, *, armed: bool) -> dict[str, Any]:
+def status_record(found: arming.DispatchStatus, now_ms: int, *, armed: bool, why: str) -> dict[str, Any]:
     """The status as one object; instants readable, the countdown beside its date."""
     return {
         "armed": armed,
-        "why": found.why,
+        "why": why,
         "stripe_account": found.deployment.stripe_account if found.deployment else None,
         "livemode": found.deployment.livemode if found.deployment else None,
         "database_identity": found.database_identity,

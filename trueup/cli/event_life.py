@@ -22,7 +22,7 @@ from trueup.ledger.store.journey import Fate, Step
 COLUMNS = ("step", "at", "detail")
 TOLD = {
     Fate.CAPTURED: "it is the one that counts",
-    Fate.CAPTURED_LATE: "it was recorded as late, for a person to decide",
+    Fate.CAPTURED_LATE: "it is the one that counts; it came late",
     Fate.DROPPED: "a duplicate that the dedupe room remembered: in the counts and the id sum of its batch, counted once",
     Fate.DUPLICATE: "a duplicate that the ledger knew: counted once",
     Fate.CONFLICT: "the same id with another content: on the review desk, counted nowhere",

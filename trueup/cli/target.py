@@ -6,20 +6,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from devstack.background import state_file
 from trueup.cli.faults import AnswerIsNo, UsageFault
 from trueup.ledger.migrate import require_current
 from trueup.ledger.store import customers
 from trueup.ledger.store.connection import Connection, connect
 from trueup.runtime.clock import Clock, clock_from
-from trueup.runtime.settings import StreetSettings
+from trueup.runtime.settings import StreetSettings, from_environment
 
-DEFAULT_DATA_DIR = Path(".trueup/street")
-STATE_FILE = "street.json"
 NAMING_VARIABLES = ("TRUEUP_CONFIG", "TRUEUP_KAFKA_BOOTSTRAP", "TRUEUP_POSTGRES_DSN", "TRUEUP_POSTGRES_DSN_FILE")
 
 
@@ -41,16 +37,11 @@ class Target:
         return clock_from(self.settings.clock)
 
 
-def data_dir() -> Path:
-    """Where the street of this folder keeps its data, or the folder that TRUEUP_DATA_DIR names."""
-    return Path(os.environ.get("TRUEUP_DATA_DIR", DEFAULT_DATA_DIR))
-
-
 def find_target() -> Target:
     """The deployment to speak to; the environment wins as a whole, so that two deployments are never mixed."""
     if any(name in os.environ for name in NAMING_VARIABLES):
         return Target(quiet(environment_settings()))
-    state = data_dir() / STATE_FILE
+    state = state_file()
     if not state.is_file():
         raise NothingNamed("no street runs here and no TRUEUP_* variable names a deployment: `trueup up`, or see deploy/env.example")
     return target_of(json.loads(state.read_text(encoding="utf-8")))
@@ -63,11 +54,7 @@ def quiet(settings: StreetSettings) -> StreetSettings:
 
 def environment_settings() -> StreetSettings:
     """The settings of the environment, or one sentence about what is wrong with them."""
-    try:
-        return StreetSettings()
-    except ValidationError as fault:
-        wrong = "; ".join(f"TRUEUP_{'__'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in fault.errors())
-        raise UsageFault(f"the configuration cannot be used: {wrong}") from fault
+    return from_environment(StreetSettings)
 
 
 def target_of(street: Mapping[str, Any]) -> Target:

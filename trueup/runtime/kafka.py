@@ -24,6 +24,7 @@ _TASTE: Mapping[str, int] = {"log_level": 5}
 REQUEST_TIMEOUT_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 # A leader is being elected or a broker started again. The client library calls none of these retriable.
+_HEARSAY = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC})
 _PASSING = frozenset(
     {
         KafkaError.LEADER_NOT_AVAILABLE,
@@ -189,6 +190,7 @@ class OffsetsReader:
             # The true end, open transactions included: idle means that nothing at all is left.
             "isolation.level": "read_uncommitted",
         }
+        self._options = options
         self._consumer = Consumer(options)
 
     def low_and_high(self, topic: str, partition: int, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> tuple[int, int]:
@@ -203,11 +205,19 @@ class OffsetsReader:
             self._hand_over_log()
 
     def _ask(self, topic: str, partition: int, timeout_seconds: float, deadline: float) -> tuple[int, int]:
+        asked_anew = False
         while True:
             try:
                 answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_seconds)
             except KafkaException as error:
-                if time.monotonic() > deadline or error.args[0].code() not in _PASSING:
+                code = error.args[0].code()
+                if code in _HEARSAY and not asked_anew:
+                    # A broker that stood still leads nothing for a moment. A client that heard so then, and follows no topic, goes on
+                    # saying it long after: a new one asks for itself.
+                    asked_anew = True
+                    self._consumer = Consumer(self._options)
+                    continue
+                if time.monotonic() > deadline or code not in _PASSING:
                     raise
                 time.sleep(_POLL_SECONDS)
                 continue

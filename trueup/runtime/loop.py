@@ -9,9 +9,11 @@ from types import FrameType
 
 from trueup.contracts.errors import Broken
 from trueup.runtime import log
+from trueup.runtime.settings import SettingsError
 
 STOPPED = 0  # asked to stop, and did
 CRASHED = 1  # the supervisor starts it again
+MISCONFIGURED = 2  # nothing is broken: the environment says something that cannot be used
 HALTED = 3  # a broken invariant: stays down until a person has looked
 
 
@@ -79,6 +81,9 @@ def run_room(room: str, body: Callable[[Stop], None]) -> int:
     stop = Stop().on_signals()
     try:
         body(stop)
+    except SettingsError as fault:
+        lines.critical(str(fault))
+        return MISCONFIGURED
     except Broken as broken:
         lines.critical(str(broken), halted=True)
         return HALTED

@@ -10,9 +10,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -34,7 +34,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
             return None, field_name, False
         if variable in os.environ:
             raise SettingsError(f"both {variable} and {variable}_FILE are set; which one is meant?")
-        return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        return _content(path, f"{variable}_FILE").strip(), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
@@ -51,11 +51,24 @@ class _ConfigFile(PydanticBaseSettingsSource):
         path = os.environ.get(f"{PREFIX}CONFIG")
         if path is None:
             return {}
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        try:
+            content = tomllib.loads(_content(path, f"{PREFIX}CONFIG"))
+        except tomllib.TOMLDecodeError as fault:
+            raise SettingsError(f"{path}: {fault}") from fault
         shared = {key: value for key, value in content.items() if key not in ROOM_TABLES}
         table = getattr(self.settings_cls, "table", None)
         own: dict[str, Any] = content.get(table, {}) if table else {}
+        unknown = sorted((shared | own).keys() - self.settings_cls.model_fields.keys())
+        if unknown:
+            raise SettingsError(f"{path}: {', '.join(unknown)} is no setting of ours")
         return shared | own
+
+
+def _content(path: str, variable: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as fault:
+        raise SettingsError(f"{variable} names {path}, which cannot be read: {fault}") from fault
 
 
 class StreetSettings(BaseSettings):
@@ -112,6 +125,18 @@ class StreetSettings(BaseSettings):
         shown["postgres_dsn"] = re.sub(r"(password=)\S+", r"\1***", str(shown["postgres_dsn"]))
         shown["stripe_api_key"] = f"{self.stripe_api_key[:8]}***" if self.stripe_api_key else ""
         return shown
+
+
+S = TypeVar("S", bound=StreetSettings)
+
+
+def from_environment(settings_class: type[S]) -> S:
+    """The settings of this process; SettingsError with one sentence about everything that is wrong with them."""
+    try:
+        return settings_class()
+    except ValidationError as fault:
+        wrong = "; ".join(f"{PREFIX}{'__'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in fault.errors())
+        raise SettingsError(f"the configuration cannot be used: {wrong}") from fault
 
 
 def _hidden(key: str, value: str) -> str:

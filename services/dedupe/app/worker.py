@@ -32,7 +32,7 @@ from trueup.contracts.errors import Broken
 from trueup.contracts.topics import TopicNames
 from trueup.runtime import log
 from trueup.runtime.clock import clock_from
-from trueup.runtime.loop import CRASHED, HALTED, Stop, run
+from trueup.runtime.loop import CRASHED, HALTED, MISCONFIGURED, Stop, run
 from trueup.runtime.settings import SettingsError
 from trueup.runtime.web import Pages
 
@@ -172,7 +172,10 @@ def _guarded(room: str, body: Callable[[], None], stop: Stop) -> None:
         body()
     except Stopping:
         lines.info("stopped while waiting")
-    except (Broken, SettingsError) as fault:
+    except SettingsError as fault:
+        lines.critical(str(fault))
+        os._exit(MISCONFIGURED)
+    except Broken as fault:
         # Started again, it would only say the same: it stays down until a person has looked.
         lines.critical(str(fault), halted=True)
         os._exit(HALTED)

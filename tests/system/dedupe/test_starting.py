@@ -25,7 +25,7 @@ from trueup.runtime.clock import SystemClock
 from trueup.runtime.kafka import admin, transactional_producer_options
 from trueup.runtime.settings import StreetSettings
 
-HALTED = 3
+MISCONFIGURED, HALTED = 2, 3
 PARTITIONS = 4
 
 
@@ -36,10 +36,10 @@ def last_line(worker: Worker) -> str:
     return message
 
 
-def refusal(worker: Worker) -> str:
-    """Starts the worker, which must halt, and gives its reason."""
+def refusal(worker: Worker, code: int = HALTED) -> str:
+    """Starts the worker, which must end, and gives its reason."""
     worker.start()
-    assert worker.wait_exit() == HALTED, worker.said()
+    assert worker.wait_exit() == code, worker.said()
     return last_line(worker)
 
 
@@ -75,7 +75,7 @@ def test_settings_that_are_missing_are_named(kafka_settings: StreetSettings, mak
     worker = make_worker("dedupe-1", kafka_settings)
     del worker.environment["TRUEUP_ROOM"]
     del worker.environment["TRUEUP_KAFKA_BOOTSTRAP"]
-    assert "TRUEUP_KAFKA_BOOTSTRAP, TRUEUP_ROOM" in refusal(worker)
+    assert "TRUEUP_KAFKA_BOOTSTRAP, TRUEUP_ROOM" in refusal(worker, MISCONFIGURED)
 
 
 def test_a_record_without_append_time_halts_the_room(street: Topics, make_worker: MakeWorker) -> None:
@@ -199,4 +199,4 @@ def test_settings_that_would_bend_a_promise_are_refused(
     """What correctness rests on cannot be passed through."""
     worker = make_worker("dedupe-1", kafka_settings)
     worker.environment[f"TRUEUP_KAFKA__{key.upper().replace('.', '_')}"] = value
-    assert f"may not change {key}" in refusal(worker)
+    assert f"may not change {key}" in refusal(worker, MISCONFIGURED)

@@ -72,3 +72,15 @@ def test_start_that_fails_says_why(folder: Path) -> None:
     assert not background.state_file().exists()
     notes = json.dumps([path.name for path in (background.street_folder() / "data" / "pids").iterdir()])
     assert notes == "[]"
+
+
+@pytest.mark.parametrize(("kept_with", "asked"), [("simulated", "system"), ("system", "simulated")])
+def test_kept_data_are_not_taken_up_with_another_clock(folder: Path, kept_with: str, asked: str) -> None:
+    """Refused before any part starts: on another date Stripe would close months before a room says no."""
+    kept = folder / "kept"
+    (kept / "kafka").mkdir(parents=True)
+    if kept_with == "simulated":
+        (kept / "clock").touch()
+    with pytest.raises(background.StreetError, match=f"--clock {kept_with}"):
+        background.up(clock=asked, keep=kept, say=print)
+    assert background.status() == []

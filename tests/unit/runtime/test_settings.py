@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from pydantic import ValidationError
 
-from trueup.runtime.settings import SettingsError, StreetSettings
+from trueup.runtime.settings import SettingsError, StreetSettings, from_environment
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +54,30 @@ def test_unknown_key_in_the_config_file_is_refused(monkeypatch: pytest.MonkeyPat
     """A misspelt setting must not be ignored."""
     (tmp_path / "trueup.toml").write_text("partitons = 4\n")
     monkeypatch.setenv("TRUEUP_CONFIG", str(tmp_path / "trueup.toml"))
-    with pytest.raises(ValidationError, match="partitons"):
+    with pytest.raises(SettingsError, match=r"trueup\.toml: partitons is no setting"):
         StreetSettings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "content", "said"),
+    [
+        ("TRUEUP_CONFIG", None, "TRUEUP_CONFIG names .* cannot be read"),
+        ("TRUEUP_CONFIG", b"partitions = \n", r"given\.toml: Invalid value"),
+        ("TRUEUP_CONFIG", b"\xff", "TRUEUP_CONFIG names .* cannot be read"),
+        ("TRUEUP_POSTGRES_DSN_FILE", None, "TRUEUP_POSTGRES_DSN_FILE names .* cannot be read"),
+        ("TRUEUP_PARTITIONS", b"", "TRUEUP_PARTITIONS: Input should be a valid integer"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, content: bytes | None, said: str
+) -> None:
+    """It names the variable, or the file and the place in it."""
+    path = tmp_path / "given.toml"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv(variable, str(path))
+    with pytest.raises(SettingsError, match=said):
+        from_environment(StreetSettings)
 
 
 def test_all_missing_variables_are_named_at_once() -> None:

@@ -1,0 +1,24 @@
+"""Where partitions end, asked of a real broker by a client that has heard something else before."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import NewTopic
+
+from trueup.runtime.kafka import OffsetsReader, admin
+from trueup.runtime.settings import StreetSettings
+
+
+def test_a_client_that_once_heard_of_no_partition_asks_anew(kafka_settings: StreetSettings) -> None:
+    """A broker that stood still leads nothing for a moment; who asked just then went on saying so, and the room stood still for it."""
+    name = f"{kafka_settings.topic_prefix}appears-later"
+    with closing(OffsetsReader(kafka_settings)) as reader:
+        with pytest.raises(KafkaException):
+            reader.low_and_high(name, 0, timeout_seconds=2.0)
+        client = admin(kafka_settings)
+        for future in client.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)]).values():
+            future.result(30)
+        assert reader.low_and_high(name, 0) == (0, 0)
