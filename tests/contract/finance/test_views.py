@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from tests.conftest import Database
 from tests.makers.true_ledger import HOUR_MS, MINUTE_MS, NOON_MS, REJECT, UNKNOWN, TrueLedger, true_ledger
 from tests.makers.usage_story import captured_story, told_story
+from trueup.ledger.store import customers
 from trueup.ledger.store.connection import connect
 from trueup.ledger.store.instants import instant
 
@@ -130,6 +131,17 @@ def test_adjustments(ledger: TrueLedger, finance: psycopg.Connection):
         *("refund", "inference", "e3", "e1", "booked", DAY),
     )
     assert len(row["adjustment_id"]) == 36
+
+
+def test_an_adjustment_says_where_it_ended(ledger: TrueLedger, finance: psycopg.Connection):
+    """Late is not all that decides: who is never billed has nothing to be reviewed."""
+    from tests.makers.capture_batches import make_announced, make_event, make_forwarded
+
+    customers.never_bill(ledger.writer, "acme", reason="internal", recorded_by="kim")
+    late = make_event("r1", quantity=-2, reason="refund")
+    ledger.capture(make_announced(first_offset=0, late=[make_forwarded(0, late, arrival_ms=NOON_MS + 9 * HOUR_MS)], progress_offset=0))
+    (row,) = _rows(finance, "select status from finance.adjustments")
+    assert row["status"] == "waived"
 
 
 def test_review_queue(ledger: TrueLedger, finance: psycopg.Connection):

@@ -12,9 +12,10 @@ from psycopg.rows import dict_row
 
 from services.reconciler.app.invoices import Invoices
 from tests.conftest import Database
+from tests.contract.ledger.test_shared_event_names import apply_second
 from tests.makers.capture_batches import make_announced, make_event, make_forwarded
 from tests.makers.invoices_given import FINALIZED_MS, PERIOD_END_MS, PERIOD_START_MS, GivenInvoices, make_invoice, make_line, make_price
-from tests.makers.true_ledger import ACK, HOUR_MS, NOON_MS, TrueLedger, true_ledger
+from tests.makers.true_ledger import ACK, CATALOGUE_TOML, HOUR_MS, NOON_MS, TrueLedger, true_ledger
 from tests.makers.usage_story import PERIOD, captured_story, told_story
 from trueup.contracts.pricing import amount_of, parse_price
 from trueup.ledger.invoices import LineReading, PriceReading
@@ -104,6 +105,17 @@ def test_usage_without_a_price_says_so(ledger: TrueLedger, finance):
     (row,) = [row for row in _unbilled(finance, "unsent") if row["quantity_smallest"] == 100]
     assert (row["period_start"], row["period_end"], row["amount_at_risk_minor"]) == (instant(PERIOD_START_MS), instant(PERIOD_END_MS), 50)
     assert row["deadline"] == instant(PERIOD_END_MS + 24 * HOUR_MS - HOUR_MS // 6)
+
+
+def test_what_is_booked_stays_when_the_meter_gets_another_name_at_stripe(ledger: TrueLedger, finance):
+    """Its units would lose their currency, and a month that was closed would open again."""
+    told_story(ledger)
+    _read(ledger, GivenInvoices([make_invoice(make_line(TOKENS, "100", 50))], [TOKENS]), FINALIZED_MS + HOUR_MS)
+    statement = "select * from finance.roll_forward order by month, meter, currency"
+    before = finance.execute(statement).fetchall()
+    assert ("tokens", "usd") in {(row["meter"], row["currency"]) for row in before}
+    apply_second(ledger, CATALOGUE_TOML.replace('stripe_event_name = "tokens"', 'stripe_event_name = "tokens_2"'), FINALIZED_MS + HOUR_MS)
+    assert finance.execute(statement).fetchall() == before
 
 
 TIERS = [{"up_to": 100, "unit_amount": 2}, {"up_to": "inf", "unit_amount_decimal": "0.5", "flat_amount": 30}]

@@ -29,6 +29,15 @@ from trueup.ledger.store.instants import instant
 
 
 @dataclass(frozen=True, slots=True)
+class Unbilled:
+    """What one state keeps off every invoice."""
+
+    state: str
+    positions: int  # rows of finance.unbilled_usage
+    amounts_minor: Mapping[str, int]  # by currency, of those with a price
+
+
+@dataclass(frozen=True, slots=True)
 class InvoiceLineRow:
     """A row of view finance.invoice_lines, as far as people at a terminal need it."""
 
@@ -233,9 +242,14 @@ def lines(connection: psycopg.Connection, customer: str, *, preview: bool | None
     return [InvoiceLineRow(**{name: row[name] for name in InvoiceLineRow.__slots__}) for row in rows]
 
 
-def at_risk(connection: psycopg.Connection) -> list[tuple[str, str, int]]:
-    """State, currency and amount in minor units of what is on no invoice yet."""
-    return [(state, currency, int(amount)) for state, currency, amount in connection.execute(_sql("at_risk"))]
+def at_risk(connection: psycopg.Connection) -> list[Unbilled]:
+    """What is on no invoice yet, by state."""
+    found: dict[str, Unbilled] = {}
+    for state, currency, positions, amount in connection.execute(_sql("at_risk")):
+        before = found.get(state, Unbilled(state, 0, {}))
+        worth = {} if amount is None else {str(currency): int(amount)}
+        found[state] = Unbilled(state, before.positions + int(positions), {**before.amounts_minor, **worth})
+    return list(found.values())
 
 
 def in_64_bits(amount_minor: int | None) -> int | None:

@@ -27,7 +27,7 @@ class Fate(StrEnum):
     """What became of one delivery."""
 
     CAPTURED = "captured"  # it is the one that counts
-    CAPTURED_LATE = "captured_late"  # it is the one that was recorded, for a person to decide
+    CAPTURED_LATE = "captured_late"  # it is the one that counts, and came after its billing window
     DROPPED = "dropped"  # the dedupe room remembered it: in its batch's counts and id sum
     DUPLICATE = "duplicate"  # the ledger knew it
     CONFLICT = "conflict"  # the ledger knew the id, with another content

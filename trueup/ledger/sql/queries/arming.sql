@@ -107,11 +107,14 @@ order by 1, 2;
 -- (its period's deadline; 35 days after the usage while none is known; for an unknown outcome, the 20 h in which its identifier is
 -- surely remembered, if sooner).
 select
-    'unsent' as state, count(*) as items,
+    -- Usage may come before its customer or plan is known: that waits for somebody else than usage that could be sent.
+    case u.waits_for when 'unmapped' then 'unmapped' when 'no_plan' then 'no_plan' when 'no_event_name' then 'no_plan' else 'unsent' end as state,
+    count(*) as items,
     floor(extract(epoch from min(u.segment_start)) * 1000)::bigint as oldest_ms,
     floor(extract(epoch from min(coalesce(u.deadline, u.segment_start + interval '35 days'))) * 1000)::bigint as deadline_ms
 -- What is about to be waived waits for nobody.
 from ops.uncovered_segment u where u.waits_for is distinct from 'never_billed'
+group by 1
 union all
 select
     case when o.risk_since is null then 'in_flight' else 'unknown' end, count(*),

@@ -300,8 +300,8 @@ where l.customer_id = %(customer)s and (%(preview)s::boolean is null or (l.statu
 order by l.period_start, l.invoice_id, l.subscription_item_id, l.tier, l.line_id;
 
 -- name: at_risk
--- What is not billed, by what keeps it off, in minor units.
-select u.state, u.currency, sum(u.amount_at_risk_minor)
+-- What is not billed, by what keeps it off: how many rows, and what they are worth where a price is known.
+select u.state, u.currency, count(*), sum(u.amount_at_risk_minor) filter (where u.currency is not null)
 from finance.unbilled_usage u
-where u.amount_at_risk_minor is not null and u.currency is not null
-group by u.state, u.currency;
+group by u.state, u.currency
+order by u.state, u.currency;

@@ -22,6 +22,13 @@ select coalesce((
 ), 34 * 86400) * interval '1 s'
 $$;
 
+-- Which meter counts under a name of Stripe's, or did last: what was booked under a name that a later catalogue gave up stays where it is.
+create view derived.meter_name as
+select distinct on (n.stripe_event_name)
+    n.stripe_event_name, n.meter, n.version = (select max(v.version) from ledger.meter_version v where v.meter = n.meter) as in_use
+from ledger.meter_event_name n
+order by n.stripe_event_name, n.version desc;
+
 create view derived.subject as
 select s.subject_id, s.customer, s.meter, coalesce(m.unit, '') as unit, coalesce(m.scale, 0) as scale
 from ledger.subject s

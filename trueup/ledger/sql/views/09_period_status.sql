@@ -123,7 +123,10 @@ select
     ops.in_unit(p.open_quantity, p.scale) as open_quantity,
     p.deadline,
     p.provable,
-    case when not p.provable then coalesce(p.why_not, 'the period has not ended') end as why_not,
+    case
+        when p.period_end > ops.now() then 'the period has not ended'
+        when not p.provable then p.why_not
+    end as why_not,
     p.plan,
     p.unit,
     p.open_quantity as open_quantity_smallest,

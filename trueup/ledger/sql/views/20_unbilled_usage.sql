@@ -1,5 +1,15 @@
 -- Usage that is on no invoice, by what keeps it off.
 
+-- What a further unit costs: as the period's own lines say; of one that never had any, as the newest lines of its item do.
+create function derived.margin_of(item text, own numeric) returns numeric language sql stable security definer
+set search_path = pg_catalog as $$
+select coalesce(margin_of.own, (
+    select x.unit_amount_decimal from ops.marginal_price x
+    where x.subscription_item_id = margin_of.item and x.unit_amount_decimal is not null
+    order by x.period_start desc limit 1
+))
+$$;
+
 -- A subscription item's period with what a further unit costs in it. Periods are facts; a price's margin comes with a reading of lines.
 create view derived.item_period as
 select
@@ -12,7 +22,7 @@ select
         select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
     ) * interval '1 s') as finalizes_at,
     coalesce(m.currency, p.currency) as currency,
-    m.unit_amount_decimal
+    derived.margin_of(coalesce(p.subscription_item_id, m.subscription_item_id), m.unit_amount_decimal) as unit_amount_decimal
 from derived.period p
 full join ops.marginal_price m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
 
@@ -25,7 +35,7 @@ select
     coalesce(p.period_start, m.period_start) as period_start,
     coalesce(p.period_end, m.period_end) as period_end,
     coalesce(m.currency, p.currency) as currency,
-    m.unit_amount_decimal
+    derived.margin_of(coalesce(p.subscription_item_id, m.subscription_item_id), m.unit_amount_decimal) as unit_amount_decimal
 from (
     select f.*
     from ledger.billing_period f
@@ -41,9 +51,7 @@ create view derived.customer_item_period as
 select c.customer, n.meter, p.*
 from derived.priced_period p
 join derived.stripe_customer c on c.stripe_customer = p.stripe_customer
-join ledger.meter_event_name n
-    on n.stripe_event_name = p.stripe_event_name
-    and n.version = (select max(v.version) from ledger.meter_version v where v.meter = n.meter);
+join derived.meter_name n on n.stripe_event_name = p.stripe_event_name;
 
 -- From when to when subscriptions of a customer count one of Stripe's meters, and the price of the last of them.
 create view derived.item_reach as

@@ -28,12 +28,13 @@ select
     null::text as invoice_id,
     null::text as credit_note_id,
     null::text as decided_by,
-    case when e.late then 'in_review' else 'booked' end as status,
+    case d.to_account when 8 then 'in_review' when 10 then 'waived' when 12 then 'shadow' else 'booked' end as status,
     e.event_time,
     s.unit
 from ledger.event e
 join ledger.batch b on b.batch_id = e.batch_id
 join derived.subject s on s.subject_id = e.subject_id
+join derived.event_destination d on d.identity = e.identity
 left join priced p on p.identity = e.identity
 where e.quantity < 0;
 
@@ -56,6 +57,6 @@ comment on column finance.adjustments.period_end is 'End of that billing period,
 comment on column finance.adjustments.invoice_id is 'Stripe''s invoice it is on; null where there is none.';
 comment on column finance.adjustments.credit_note_id is 'Stripe''s credit note; null where there is none.';
 comment on column finance.adjustments.decided_by is 'Who decided it; null where no person had to.';
-comment on column finance.adjustments.status is 'booked (it counts), or in_review (it came late; a person decides).';
+comment on column finance.adjustments.status is 'booked (it counts), in_review (it came late, or after its deadline; a person decides), waived (by the late policy, or of a customer who is never billed), or shadow (before billing begins).';
 comment on column finance.adjustments.event_time is 'When the usage it is about happened, as the event says.';
 comment on column finance.adjustments.unit is 'The meter''s unit.';

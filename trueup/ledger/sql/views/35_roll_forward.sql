@@ -3,12 +3,12 @@
 -- Which item's period bills a customer's usage of a meter, and by which price.
 create view derived.subject_period as
 select
-    s.subject_id, s.customer, s.meter, s.scale, p.subscription_item_id, p.period_start, p.period_end, p.currency, p.unit_amount_decimal,
+    s.subject_id, s.customer, s.meter, s.scale, n.in_use, p.subscription_item_id, p.period_start, p.period_end, p.currency, p.unit_amount_decimal,
     -- A price that was changed on the item has a line of its own, from the change on: what stands on a line, or was posted for want
     -- of one, says more than the period's newest fact.
     coalesce(l.price_id, q.price_id, v.price_id, f.price_id) as price_id
 from derived.subject s
-join ledger.meter_event_name n on n.meter = s.meter and n.version = (select max(v.version) from ledger.meter_version v where v.meter = s.meter)
+join derived.meter_name n on n.meter = s.meter
 join derived.stripe_customer c on c.customer = s.customer
 join derived.item_period p on p.stripe_customer = c.stripe_customer and p.stripe_event_name = n.stripe_event_name
 left join derived.period f on f.subscription_item_id = p.subscription_item_id and f.period_start = p.period_start
@@ -72,7 +72,7 @@ with correction as (
     from summed m
     left join derived.subject_period p
         on p.subject_id = m.subject_id and p.period_start <= m.segment_start and p.period_end > m.segment_start
-    order by m.month, m.subject_id, m.segment_start, p.period_start desc nulls last, p.subscription_item_id
+    order by m.month, m.subject_id, m.segment_start, p.in_use desc nulls last, p.period_start desc nulls last, p.subscription_item_id
 )
 select
     m.month, m.subject_id, m.subscription_item_id, m.period_start, m.price_id, m.currency, m.unit_amount_decimal,

@@ -117,14 +117,25 @@ with called as (
     join ledger.intent i on i.intent_id = a.intent_id
     join ledger.lane l on l.lane_id = i.lane_id
     join ledger.subject s on s.subject_id = i.subject_id
-    left join derived.meter m on m.meter = s.meter
+    cross join lateral (
+        -- A grace or a margin that was changed since says nothing of a call before.
+        select
+            coalesce((
+                select c.finalization_grace_seconds from ledger.catalogue_version c where c.recorded_at < a.started_at or c.version = 1
+                order by c.version desc limit 1
+            ), 86400) * interval '1 s' as grace,
+            coalesce((
+                select v.close_margin_seconds
+                from ledger.meter_version v join ledger.catalogue_version c on c.version = v.version
+                where v.meter = s.meter and (c.recorded_at < a.started_at or c.version = 1)
+                order by v.version desc limit 1
+            ), 600) * interval '1 s' as close_margin
+    ) k
     cross join lateral (
         -- As it was known when the call was made; what was recorded in the same instant may have been learnt after it.
         select
             count(*) > 0 as period_known,
-            min(coalesce(e.deadline, p.period_end + (
-                select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
-            ) * interval '1 s') - coalesce(m.close_margin_seconds, 600) * interval '1 s') as deadline
+            min(coalesce(e.deadline, p.period_end + k.grace) - k.close_margin) as deadline
         from ledger.billing_period p
         left join lateral (
             select x.deadline from ledger.period_event x
