@@ -99,7 +99,11 @@ class Race:
         return spawn(Command((sys.executable, *arguments)), self.folder / f"{name}.log")
 
     def run(self, postings: int, *, cutters: int = 1, way: str = "honest", dies: float = 0.0) -> tuple[Verdict, int]:
-        """Let them race until everything is posted and covered; gives the verdict and how often a cutter died."""
+        """Let them race until everything is posted and covered, on from where the last run ended.
+
+        Gives the verdict and how often a cutter died.
+        """
+        (self.folder / STOP).unlink(missing_ok=True)
         batches = -(-postings // POSTINGS_PER_BATCH // WRITERS)
         # A wrong cutter at full speed may lose everything, which looks like one that does nothing: it rests between rounds.
         rest_seconds = 0.0 if way == "honest" else 0.05
@@ -164,17 +168,20 @@ def test_cutters_killed_between_cut_and_intents(race: Race):
     assert verdict.exact, verdict
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1_000)
 @pytest.mark.parametrize("way", ["no barrier", "repeatable read", "cache of 20"])
 def test_wrong_cutters_are_caught_by_value(race: Race, way: str):
     """Three cutters that look right: by id range without the barrier, in one REPEATABLE READ transaction, and over a cached sequence."""
     if way == "cache of 20":
         with psycopg.connect(race.database.dsn, autocommit=True) as owner:
             owner.execute("alter sequence ledger.batch_seq cache 20")
-    # Without the barrier it takes a commit that falls between a cut and its intents: on a busy machine that is rarer.
-    verdict, _ = race.run(300_000 if way == "no barrier" else 100_000, way=way)
-    print(way, verdict)
-    assert verdict.cuts >= 5, "too few cuts to prove anything"
+    # Without the barrier it takes a commit that falls between a cut and its intents: on a busy machine that is rarer, and they race on.
+    for heat in range(1, 4):
+        verdict, _ = race.run(heat * (300_000 if way == "no barrier" else 100_000), way=way)
+        print(way, verdict)
+        assert verdict.cuts >= 5, "too few cuts to prove anything"
+        if not verdict.exact:
+            break
     assert not verdict.exact, "the check would not notice a cutter that loses usage"
     assert 0 < verdict.stored_quantity < verdict.quantity
     assert verdict.wrong_values > 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,12 +16,13 @@ import requests
 from confluent_kafka import Producer
 
 from tests.makers.street_of_test import StreetOfTest, call
-from trueup.contracts.codec import encode_event
+from trueup.contracts.codec import Framing, encode_event
 from trueup.contracts.events import UsageEvent
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "catalogue.example.toml"
 IMAGES = '\n[meter.images]\nunit = "image"\nbilling_window = "PT30M"\nstripe_event_name = "images"\n'
 WINDOW = timedelta(minutes=5)
+CONFLUENT_ID = 1  # under which the street's rooms know our schema in the registry's framing
 
 
 @pytest.fixture
@@ -271,3 +274,59 @@ def test_migrating_again_changes_nothing(street: StreetOfTest) -> None:
     first, second = (street.trueup("migrate") for _ in range(2))
     assert first == second
     assert {row["status"] for row in street.trueup("prove")} <= {"ok", "empty", "pending"}
+
+
+def test_two_deliveries_of_one_identity_are_told_wherever_they_met(street: StreetOfTest, customer: str) -> None:
+    """Over two partitions, in the other framing, after a restart, 25 h later, and 49 h later, when only the ledger remembers."""
+    happened_ms = int(street.now().timestamp() * 1000) - 60_000
+    producer = Producer({"bootstrap.servers": street.said["kafka_bootstrap"]})
+
+    def send(id_: str, quantity: int, partition: int = 0, framing: Framing = Framing.SINGLE_OBJECT) -> None:
+        event = UsageEvent(f"{customer}-{id_}", "verbs", happened_ms, "input_tokens", customer, quantity, None, None, {"model": "m1"})
+        value = encode_event(event, framing, CONFLUENT_ID)
+        producer.produce("usage.events.v1", value, customer.encode(), partition=partition, timestamp=int(street.now().timestamp() * 1000))
+        assert producer.flush(30) == 0
+
+    for id_ in ("partition", "framing", "restart", "25h", "49h"):
+        send(f"{id_}-same", 5)
+        send(f"{id_}-other", 5)
+    send("partition-same", 5, partition=1)
+    send("partition-other", 6, partition=1)
+    send("framing-same", 5, framing=Framing.CONFLUENT)
+    send("framing-other", 6, framing=Framing.CONFLUENT)
+    at_rest_after_the_cut(street)
+    for row in street.trueup("status"):
+        if row["name"].startswith("dedupe"):
+            os.kill(row["pid"], signal.SIGKILL)
+    send("restart-same", 5)
+    send("restart-other", 6)
+    at_rest_after_the_cut(street)
+    for hours, id_ in ((25, "25h"), (24, "49h")):
+        street.advance_to(street.now() + timedelta(hours=hours))
+        send(f"{id_}-same", 5)
+        send(f"{id_}-other", 6)
+        at_rest_after_the_cut(street)
+
+    def outcomes(id_: str) -> list[str]:
+        rows = street.trueup("events", "explain", "verbs", f"{customer}-{id_}")
+        return sorted(row["outcome"] for row in rows if row["step"] == "delivered")
+
+    for id_ in ("partition", "framing", "restart", "25h", "49h"):
+        # The room drops what it remembers; what it does not, or cannot see over two partitions, is the ledger's.
+        assert outcomes(f"{id_}-same") in (["captured", "dropped"], ["captured", "duplicate"]), id_
+        assert outcomes(f"{id_}-other") == ["captured", "conflict"], id_
+    forgotten = street.trueup("events", "explain", "verbs", f"{customer}-49h-same")
+    assert any("the ledger knew" in row["detail"] for row in forgotten)
+    remembered = street.trueup("events", "explain", "verbs", f"{customer}-25h-same")
+    assert any("the dedupe room remembered" in row["detail"] for row in remembered)
+    with psycopg.connect(street.said["finance_dsn"]) as connection:
+        ((usage, events),) = connection.execute(
+            "select sum(quantity), sum(event_count) from finance.usage_by_customer_day where customer_id = %s", [customer]
+        ).fetchall()
+        conflicts = connection.execute(
+            "select kind, sum(quantity) from finance.review_queue where customer_id = %s group by kind", [customer]
+        ).fetchall()
+    assert (int(usage), int(events)) == (50, 10)
+    assert [(kind, int(quantity)) for kind, quantity in conflicts] == [("conflict", 5 * 6)]
+    assert street.books()[f"cus_{customer}", "input_tokens"] == 50
+    street.trueup("prove")
