@@ -27,7 +27,6 @@ from trueup.contracts.toml_lines import Path, line_of, lines_by_path
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SYNTAX_LINE = re.compile(r"\(at line (\d+), column \d+\)")
-STRIPE_REACH_SECONDS = 35 * 86_400  # how old a meter event may be when Stripe receives it
 _LARGEST_SCALE = 12
 _LONGEST_STRIPE_NAME = 100
 _METER_KEYS = (
@@ -109,8 +108,6 @@ class _Reading:
             self._fault((*path, "roll_up"), "roll_up must be whole minutes: Stripe's summaries are cut at minutes")
         if meter.aggregation is Aggregation.COUNT and meter.scale != 0:
             self._fault((*path, "scale"), "a meter that counts events has scale 0")
-        if meter.horizon_seconds >= STRIPE_REACH_SECONDS:
-            self._fault((*path, "horizon"), "horizon is less than P35D: Stripe takes nothing older")
         if meter.horizon_seconds < meter.billing_window_seconds:
             self._fault((*path, "horizon"), "horizon is shorter than billing_window")
 
