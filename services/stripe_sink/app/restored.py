@@ -40,11 +40,12 @@ class RestoredGuard:
             if server == self._looked_at:
                 return
             migrate.require_current(connection)
-            held = ledger.positions(connection, TopicNames(self._settings.topic_prefix).progress)
+            # What was shown is asked first: other sinks go on, and what they commit in between must not look like a step back.
             try:
-                partitions = behind(shown_positions(self._settings), held)
+                shown = shown_positions(self._settings)
             except KafkaException as away:
                 raise Transient(f"whether this ledger was restored is not known yet, nothing is done: {away}") from away
+            partitions = behind(shown, ledger.positions(connection, TopicNames(self._settings.topic_prefix).progress))
             if partitions and arming.status(connection).armed:
                 reason = f"this ledger stands behind what it once held, in partitions {partitions}: it was restored from a copy"
                 arming.disarm(connection, reason=reason, by=arming.SINK)
