@@ -32,7 +32,7 @@ demo: $(READY) ## a simulated billing month, proved; TRACE=file.csv [MAP=…] [C
 
 # A real hour of LLM inference with sums known from outside; it is not part of this repository.
 SHARED_TRACE ?= ../shared/data/azure_llm_inference_2023_conversation.csv
-SHARED_SUMS := input_tokens=22361870,output_tokens=4088665
+SHARED_SUMS := events=38732,input_tokens=22361870,output_tokens=4088665
 trace: $(READY) ## the shared trace at its known sums, under both clocks
 	@$(BIN)/python -m devstack.demo --trace '$(SHARED_TRACE)' --expect $(SHARED_SUMS) --json build/trace-simulated.json
 	@$(BIN)/python -m devstack.demo --trace '$(SHARED_TRACE)' --expect $(SHARED_SUMS) --clock system --shift --json build/trace-system.json

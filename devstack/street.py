@@ -76,6 +76,7 @@ class Street:
         clock_start_ms: int | None = None,
         catalogue: Path | None = None,
         customers: Sequence[stripe_setup.StreetCustomer] | None = None,
+        amounts: Mapping[str, Mapping[str, Any]] | None = None,
         partitions: int = 12,
         topic_prefix: str = "",
         kafka_bootstrap: str | None = None,
@@ -86,6 +87,7 @@ class Street:
     ) -> None:
         """`clock` is "system" or "simulated"; without `catalogue` the example is loaded, with customers acme and globex.
 
+        `amounts` says in Stripe's own words what a price of the catalogue costs, by its name; any other one is a hundredth cent a unit.
         `environment` adds variables for single rooms: `{"dedupe-1": {"TRUEUP_BATCH_RECORDS": "100"}}`.
         """
         _refuse_unknown(clock, parts)
@@ -95,8 +97,8 @@ class Street:
         self._say = say
         self._catalogue = catalogue or EXAMPLE_CATALOGUE
         self._customers = customers if customers is not None else (() if catalogue else stripe_setup.ACME_AND_GLOBEX)
+        self._amounts = amounts or {}
         self._partitions = partitions
-        self._extra = environment or {}
         start_ms = clock_start_ms if clock_start_ms is not None else month_before(SystemClock().now_ms())
         self._clock_file = ClockFile(self.data / CLOCK_FILE, start_ms) if clock == "simulated" else None
         self._kafka = Kafka(self.data, say) if kafka_bootstrap is None else None
@@ -108,15 +110,18 @@ class Street:
         self._emulator = rooms.emulator_part(self.data, self.clock)
         self._doors = doors.doors_of(self.data) if INGEST in self.parts else None
         self._usage_doors = doors.usage_doors_of(self.data) if USAGE_VIEW in self.parts else None
-        own = self._environment_of_doors()
-        self._rooms = {
-            name: rooms.room_part(name, self.data, {**self.environment(), **own.get(name, {}), **self._extra.get(name, {})})
-            for name in self.parts
-            if name in rooms.ROOMS
-        }
+        self._rooms = self._make_rooms(environment or {})
         self.supervisor = Supervisor(self.data, say)
         self._barrier: Barrier | None = None
         self._control = ControlServer(kept_port(self.data, "control"), self._status_json, lambda: self._barrier)
+
+    def _make_rooms(self, extra: Mapping[str, Mapping[str, str]]) -> dict[str, Part]:
+        own = self._environment_of_doors()
+        return {
+            name: rooms.room_part(name, self.data, {**self.environment(), **own.get(name, {}), **extra.get(name, {})})
+            for name in self.parts
+            if name in rooms.ROOMS
+        }
 
     @property
     def clock(self) -> str:
@@ -231,7 +236,7 @@ class Street:
         if self._catalogue == EXAMPLE_CATALOGUE and self._clock_file is None:
             # The emulator counts within two seconds under the machine's clock; nobody who plays waits for two hours.
             toml = toml.replace(*_SETTLE_SOONER)
-        stripe_setup.prepare(self.owner_settings, stripe_setup.SetUp(toml, tuple(self._customers), since_ms))
+        stripe_setup.prepare(self.owner_settings, stripe_setup.SetUp(toml, tuple(self._customers), since_ms, self._amounts))
 
     def _arm(self) -> None:
         if EMULATOR in self.parts and self._postgres_dsn:

@@ -6,8 +6,8 @@ Everything here may run again: it finds what it made before and leaves it alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -47,11 +47,12 @@ ACME_AND_GLOBEX = (StreetCustomer("acme", "cus_acme", "basic"), StreetCustomer("
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """What to set up: the catalogue's text, the customers, and since when they are subscribed."""
+    """What to set up: the catalogue's text, the customers, since when they are subscribed, and what prices cost if not a hundredth cent."""
 
     catalogue_toml: str
     customers: Sequence[StreetCustomer]
     subscribed_since_ms: int
+    amounts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -90,9 +91,9 @@ def create_stripe_objects(stripe_url: str, set_up: SetUp) -> None:
         wish = {
             "currency": "usd",
             "product": PRODUCT,
-            "unit_amount_decimal": UNIT_AMOUNT_CENTS,
             "recurring": recurring,
             "nickname": event_name,
+            **set_up.amounts.get(price, {"unit_amount_decimal": UNIT_AMOUNT_CENTS}),
         }
         door(stripe_url, "prices", {"id": price, **wish})
     for customer in set_up.customers:

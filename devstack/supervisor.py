@@ -161,8 +161,8 @@ class Supervisor:
                 if status.healthy:
                     waiting.remove(status.name)
                     self._say(f"{status.name}: ready after {time.monotonic() - began:.1f} s at {status.address}")
-                elif self._kept[status.name].halted is not None:
-                    raise StartFailed(f"{status.name} halted: {status.why}")
+                elif (why := self._kept[status.name].halted) is not None:
+                    raise StartFailed(f"{status.name} halted: {why}")
             if not waiting:
                 return
             news = "waiting for " + ", ".join(f"{status.name} ({status.why})" for status in statuses if not status.healthy)

@@ -12,7 +12,7 @@ from types import FrameType
 from devstack.demo import month, trace
 from devstack.demo.judgement import Judgement
 from devstack.demo.running import say
-from devstack.demo.trace_file import DEFAULT_MAP
+from devstack.demo.trace_file import DEFAULT_MAP, TraceFault
 
 SEED = 20261
 RESULT = Path("build/demo.json")
@@ -26,7 +26,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--map", default=DEFAULT_MAP, help="its columns: time=COLUMN,meter:NAME=COLUMN,…")
     parser.add_argument("--clock", choices=("simulated", "system"), default="simulated")
     parser.add_argument("--shift", action="store_true", help="move the trace to end now; what --clock system needs")
-    parser.add_argument("--expect", type=sums, default={}, help="sums known from outside, in smallest units: meter=SUM,…")
+    parser.add_argument("--expect", type=sums, default={}, help="known from outside: events=COUNT, and sums in smallest units: meter=SUM,…")
     parser.add_argument("--json", type=Path, default=RESULT, help="where the tables go as JSON")
     parser.add_argument("--truth", type=Path, help="where the month's truth goes as JSON")
     options = parser.parse_args(arguments)
@@ -40,7 +40,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def sums(text: str) -> dict[str, int]:
-    """Known sums by meter."""
+    """Known sums by meter; `events` is the number of all."""
     pairs = (part.partition("=") for part in text.split(","))
     return {meter: int(quantity) for meter, _, quantity in pairs}
 
@@ -64,6 +64,9 @@ def main() -> int:
     except KeyboardInterrupt:
         say("demo: stopped")
         return 130
+    except TraceFault as fault:
+        say(f"demo: {fault}")
+        return 2
     judgement.write(options.json)
     sys.stdout.write(judgement.text() + "\n\n")
     seconds = time.monotonic() - began

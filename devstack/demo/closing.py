@@ -23,12 +23,17 @@ ACCOUNTS = (
 )
 MUST_BE_EMPTY = ("in_flight", "rejected", "missed_invoice", "shadow", "unsent")
 READINGS = ("summaries", "invoices", "preview", "books")
-HEADINGS = ("customer", "meter", "truth", *ACCOUNTS, *READINGS, "agrees")
+MONEY = ("owed", "billed")
+HEADINGS = ("customer", "meter", "truth", *ACCOUNTS, *READINGS, *MONEY, "agrees")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One customer and meter, in the smallest unit: the truth, the ledger's accounts, and what Stripe shows from outside."""
+    """One customer and meter: the truth, the ledger's accounts and what Stripe shows from outside, in the smallest unit; then money.
+
+    `late` is what of the truth came too late for an invoice, and belongs before a person. `owed_minor` is what the rest of it costs,
+    `billed_minor` what final invoices say, in minor units; None before there are any.
+    """
 
     customer: str
     meter: str
@@ -39,6 +44,9 @@ class Line:
     invoices: Decimal
     preview: Decimal
     books: Decimal
+    late: int = 0
+    owed_minor: int | None = None
+    billed_minor: int | None = None
 
     @property
     def agrees(self) -> bool:
@@ -46,15 +54,20 @@ class Line:
         acknowledged, invoiced = self.accounts.get("acknowledged", 0), self.accounts.get("invoiced", 0)
         complete = self.truth == sum(self.accounts.get(name, 0) for name in ACCOUNTS)
         settled = all(self.accounts.get(name, 0) == 0 for name in MUST_BE_EMPTY)
+        # Two quantities may cost the same, so the units that stand before a person are looked at by themselves.
+        judged = self.accounts.get("in_review", 0) == self.late
         received = self.summaries == self.books == acknowledged + invoiced
-        return complete and settled and received and self.invoices == invoiced and self.preview == acknowledged
+        billed = self.invoices == invoiced and self.preview == acknowledged and self.owed_minor == self.billed_minor
+        return complete and settled and judged and received and billed
 
     def as_row(self) -> dict[str, str | bool]:
         """The line in the meter's unit, exact, as text."""
         numbers = {"truth": self.truth, **{name: self.accounts.get(name, 0) for name in ACCOUNTS}}
         shown = {name: to_decimal_text(value, self.scale) for name, value in numbers.items()}
         readings = {name: exact_text(getattr(self, name), self.scale) for name in READINGS}
-        return {"customer": self.customer, "meter": self.meter, **shown, **readings, "agrees": self.agrees}
+        amounts = {"owed": self.owed_minor, "billed": self.billed_minor}
+        money = {name: "" if minor is None else str(minor) for name, minor in amounts.items()}
+        return {"customer": self.customer, "meter": self.meter, **shown, **readings, **money, "agrees": self.agrees}
 
 
 def exact_text(quantity: Decimal, scale: int) -> str:
@@ -79,12 +92,20 @@ def total(meter: str, lines: Sequence[Line]) -> Line:
         meter=meter,
         scale=lines[0].scale,
         truth=sum(line.truth for line in lines),
+        late=sum(line.late for line in lines),
         accounts={name: sum(line.accounts.get(name, 0) for line in lines) for name in ACCOUNTS},
         summaries=sum((line.summaries for line in lines), Decimal()),
         invoices=sum((line.invoices for line in lines), Decimal()),
         preview=sum((line.preview for line in lines), Decimal()),
         books=sum((line.books for line in lines), Decimal()),
+        owed_minor=_sum_of([line.owed_minor for line in lines]),
+        billed_minor=_sum_of([line.billed_minor for line in lines]),
     )
+
+
+def _sum_of(amounts: Sequence[int | None]) -> int | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None
 
 
 def rendered(rows: Sequence[Mapping[str, object]], headings: Sequence[str]) -> str:

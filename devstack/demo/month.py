@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from devstack.demo import stripe_reads
 from devstack.demo.closing import Line
+from devstack.demo.contracts import take_turn
 from devstack.demo.judgement import Judgement, Outcome, prove_table
-from devstack.demo.running import Running, instant_text, running, say
+from devstack.demo.running import FAULTY_ANSWERS, Running, instant_text, nothing_pending, running, say
 from devstack.demo.stripe_view import look
-from devstack.load_generator.deliveries import Burst, Month
+from devstack.load_generator.deliveries import Burst, Month, Turn
 from devstack.load_generator.month import Scale, make_month
+from devstack.load_generator.prices import PRICED_BY_PLAN, PRICES, owed_minor
 from devstack.load_generator.records import RecordProducer
 from devstack.load_generator.truth import Truth, judge
 from devstack.stripe_setup import SetUp, StreetCustomer, create_stripe_objects, record_customers
@@ -30,9 +32,6 @@ HOUR_MS = 3_600_000
 REST_MS = 4 * HOUR_MS
 # Behind the end of the period: the grace of 24 h until its invoice is final, then a day for what is read and posted of it.
 CLOSED_MS = 48 * HOUR_MS
-# What one unit costs, in hundredths of a cent: the generator's own list, from which the truth is reckoned in money.
-UNIT_COSTS = dict.fromkeys(("input_tokens", "output_tokens", "runs", "audio_seconds", "searches"), 1)
-UNIT_SCALES = {"audio_seconds": 3}
 TOLD_EVERY_SECONDS = 5.0
 ENDS = ("on_time", "late", "duplicate", "conflict", "refused")
 
@@ -52,14 +51,22 @@ def set_up(here: Running, catalogue_toml: str, customers: Sequence[StreetCustome
     return wanted.catalogue
 
 
-def play(here: Running, bursts: Sequence[Burst], until_ms: int) -> None:
-    """Publishes every burst when its instant has come, then goes on to a date. The clock moves only when the street is at rest."""
+def play(here: Running, bursts: Sequence[Burst], until_ms: int, turns: Sequence[tuple[int, Callable[[], None]]] = ()) -> None:
+    """Publishes every burst when its instant has come, takes turns at theirs, then goes on to a date.
+
+    The clock moves only when the street is at rest.
+    """
     settings = here.settings
     topic = TopicNames(settings.topic_prefix).usage_events
     producer = RecordProducer(producer_options(settings), topic, settings.partitions, stamp_arrival=True)
     told = time.monotonic()
     published = 0
+    coming = list(turns)
     for number, burst in enumerate(bursts, start=1):
+        while coming and coming[0][0] < burst.at_ms:
+            at_ms, take = coming.pop(0)
+            here.street.advance_to(at_ms)
+            take()
         here.street.advance_to(burst.at_ms)
         published += producer.publish(burst.deliveries)
         if time.monotonic() - told > TOLD_EVERY_SECONDS or number == len(bursts):
@@ -77,8 +84,14 @@ def closing_lines(
     catalogue: Catalogue,
     start_ms: int,
     end_ms: int,
+    late: Mapping[tuple[str, str], int] | None = None,
+    owed: Mapping[tuple[str, str], int] | None = None,
+    new_plans: Mapping[str, str] | None = None,
 ) -> list[Line]:
-    """Every customer and meter that has usage, or on which anything stands, here or at Stripe."""
+    """Every customer and meter that has usage, or on which anything stands, here or at Stripe.
+
+    Who changed its plan has two places at Stripe for a meter that each plan counts by itself.
+    """
     with connect(here.settings.postgres_dsn, "trueup-demo") as connection:
         held = balances.by_customer_and_meter(connection)
     say("reading Stripe's summaries, invoice previews and books")
@@ -87,10 +100,14 @@ def closing_lines(
     found = []
     for customer, meter in sorted(truth.keys() | held.keys()):
         known, declared = by_name.get(customer), catalogue.meters.get(meter)
-        event_name = declared.stripe_event_name_for(known.plan if known else None) if declared else None
-        place = (known.stripe_customer if known else "", event_name or "")
+        plans = [known.plan if known else None, *([new_plans[customer]] if new_plans and customer in new_plans else [])]
+        event_names = {declared.stripe_event_name_for(plan) if declared else None for plan in plans}
+        places = {(known.stripe_customer if known else "", event_name or "") for event_name in event_names}
         scale = declared.scale if declared else 0
-        found.append(view.line(customer, meter, scale, truth.get((customer, meter), 0), held.get((customer, meter), {}), place))
+        used, accounts = truth.get((customer, meter), 0), held.get((customer, meter), {})
+        too_late = late.get((customer, meter), 0) if late else 0
+        cost = None if owed is None else owed.get((customer, meter), 0)
+        found.append(view.line(customer, meter, scale, used, accounts, places, too_late, cost))
     return found + view.unclaimed()
 
 
@@ -107,24 +124,35 @@ def month_outcomes(here: Running, truth: Truth) -> list[Outcome]:
     return [*rows, Outcome("events whose outcome differs", 0, differing(wanted, accepted))]
 
 
-def money(here: Running, truth: Truth, customers: Sequence[StreetCustomer]) -> list[Outcome]:
-    """What every customer was billed, in minor units, against what its usage costs by the generator's own list."""
+def owed_of(truth: Truth, customers: Sequence[StreetCustomer], new_plans: Mapping[str, str]) -> dict[tuple[str, str], int]:
+    """What came in time costs, per customer and meter, in minor units, by the generator's own list of prices.
+
+    A price that a plan has for itself bills what was used while the customer was on that plan.
+    """
+    plans = {one.name: one.plan for one in customers}
+    owed = {}
+    for (customer, meter), totals in truth.totals.items():
+        if customer not in plans:
+            continue
+        new = totals.on_time_of_new_plan if customer in new_plans and meter in PRICED_BY_PLAN else 0
+        before = owed_minor(meter, plans[customer], totals.on_time - new)
+        owed[customer, meter] = before + owed_minor(meter, new_plans.get(customer, plans[customer]), new)
+    return owed
+
+
+def money(here: Running, owed: Mapping[tuple[str, str], int], customers: Sequence[StreetCustomer]) -> list[Outcome]:
+    """What every customer was billed by its invoices' totals, against what its usage costs; and cases of which nobody knows the worth."""
     sdk = stripe_reads.client(here.stripe_url, here.settings.stripe_api_key)
     billed = stripe_reads.invoiced_minor(sdk, [one.stripe_customer for one in customers])
-    owed = {one.name: sum(amounts(truth, one.name)) for one in customers}
-    wrong = [one.name for one in customers if billed[one.stripe_customer] != owed[one.name]]
+    by_customer = {one.name: sum(cost for (name, _meter), cost in owed.items() if name == one.name) for one in customers}
+    wrong = [one.name for one in customers if billed[one.stripe_customer] != by_customer[one.name]]
+    with connect(here.settings.postgres_dsn, "trueup-demo") as connection:
+        unpriced = balances.cases_without_amount(connection)
     return [
-        Outcome("invoiced, in cents", sum(owed.values()), sum(billed.values())),
+        Outcome("invoiced, in cents", sum(by_customer.values()), sum(billed.values())),
         Outcome("customers whose invoices differ", "", ", ".join(wrong)),
+        Outcome("cases of the month's usage without an amount", 0, unpriced),
     ]
-
-
-def amounts(truth: Truth, customer: str) -> Iterator[int]:
-    """Each meter's line: what came in time at its price, rounded once, half a cent upwards; nothing is owed below zero."""
-    for (name, meter), totals in truth.totals.items():
-        if name == customer and meter in UNIT_COSTS:
-            hundredths = Fraction(max(totals.on_time, 0) * UNIT_COSTS[meter], 10 ** UNIT_SCALES.get(meter, 0))
-            yield int(hundredths / 100 + Fraction(1, 2))
 
 
 def differing(wanted: Mapping[tuple[str, str], str], found: Mapping[tuple[str, str], str]) -> int:
@@ -140,22 +168,30 @@ def street_customers(month: Month) -> list[StreetCustomer]:
 def run(seed: int, scale: Scale | None = None, truth_file: Path | None = None) -> Judgement:
     """The whole month in a street of its own."""
     toml = CATALOGUE.read_text(encoding="utf-8")
-    with running(toml, clock="simulated") as here:
+    with running(toml, clock="simulated", amounts=PRICES) as here:
         start_ms = here.now_ms()
         month = make_month(seed, start_ms, month_end_ms(start_ms), scale)
-        truth = judge(month.deliveries)
+        changes = [contract for contract in month.contracts if contract.turn is Turn.CHANGES_PLAN]
+        truth = judge(month.deliveries, {change.customer.name: change.at_ms for change in changes})
+        new_plans = {change.customer.name: change.new_plan for change in changes if change.new_plan}
         if truth_file is not None:
             truth.write(truth_file)
         say(f"month: seed {seed}, {len(month.customers)} customers, {len(month.deliveries):,} deliveries in {len(month.bursts)} bursts")
         customers = street_customers(month)
-        catalogue = set_up(here, toml, customers, start_ms)
+        new = {contract.customer.name for contract in month.contracts if contract.turn is Turn.SIGNS_UP}
+        catalogue = set_up(here, toml, [one for one in customers if one.name not in new], start_ms)
+        turns = [(contract.at_ms, partial(take_turn, here, contract, catalogue, start_ms)) for contract in month.contracts]
         here.make_stripe_unkind()
-        play(here, month.bursts, month_end_ms(start_ms) + CLOSED_MS)
+        play(here, month.bursts, month_end_ms(start_ms) + CLOSED_MS, turns)
         here.make_stripe_kind()
         calls = here.stripe_calls()
         say(f"stripe: {sum(calls.values()):,} calls; {', '.join(f'{name}: {count:,}' for name, count in sorted(calls.items()))}")
         proof, proved = here.reconcile_and_prove()
         used = {place: totals.quantity for place, totals in truth.totals.items() if totals.on_time_events or totals.late_events}
-        lines = closing_lines(here, used, customers, catalogue, start_ms, here.now_ms())
-        outcomes = month_outcomes(here, truth) + money(here, truth, customers)
-        return Judgement(lines, outcomes, prove_table(proof), proved)
+        owed = owed_of(truth, customers, new_plans)
+        late = {place: totals.late for place, totals in truth.totals.items()}
+        lines = closing_lines(here, used, customers, catalogue, start_ms, here.now_ms(), late, owed, new_plans)
+        outcomes = month_outcomes(here, truth) + money(here, owed, customers)
+        troubled = [answer for answer in FAULTY_ANSWERS if calls.get(answer, 0)]
+        outcomes.append(Outcome("how Stripe failed, on purpose", ", ".join(FAULTY_ANSWERS), ", ".join(troubled)))
+        return Judgement(lines, outcomes, prove_table(proof), proved and nothing_pending(proof))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -48,17 +49,27 @@ def previews(sdk: stripe.StripeClient, customers: Iterable[str]) -> Readings:
     return found
 
 
-def invoices(sdk: stripe.StripeClient, customers: Iterable[str]) -> Readings:
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """The usage lines of final invoices, summed by (Stripe customer, Stripe event name)."""
+
+    quantities: Readings
+    amounts_minor: Mapping[tuple[str, str], int]
+
+
+def invoices(sdk: stripe.StripeClient, customers: Iterable[str]) -> Billed:
     """The usage lines of every invoice that is final."""
     event_name_of_price = metered_prices(sdk)
-    found: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    quantities: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    amounts: dict[tuple[str, str], int] = defaultdict(int)
     for customer in customers:
         for invoice in final_invoices(sdk, customer):
             for line in invoice.lines.auto_paging_iter():
                 event_name = event_name_of_price.get(line.pricing.price_details.price)
                 if event_name is not None:
-                    found[customer, event_name] += Decimal(line.quantity_decimal)
-    return found
+                    quantities[customer, event_name] += Decimal(line.quantity_decimal)
+                    amounts[customer, event_name] += line.amount
+    return Billed(quantities, amounts)
 
 
 def invoiced_minor(sdk: stripe.StripeClient, customers: Iterable[str]) -> Mapping[str, int]:

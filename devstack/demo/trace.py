@@ -15,7 +15,7 @@ from devstack.demo import stripe_reads
 from devstack.demo.closing import Line, totals
 from devstack.demo.judgement import Judgement, Outcome, prove_table
 from devstack.demo.month import CLOSED_MS, REST_MS, closing_lines, play, set_up
-from devstack.demo.running import Running, instant_text, running, say
+from devstack.demo.running import Running, instant_text, nothing_pending, running, say
 from devstack.demo.trace_file import HOUR_MS, Trace, bursts, catalogue_of, moved_text, read_trace
 from devstack.stripe_setup import STRIPES_LONGEST_GRACE_SECONDS, StreetCustomer
 from trueup.contracts.codec import Decoder
@@ -26,6 +26,7 @@ from trueup.ledger.store import balances
 from trueup.ledger.store.connection import connect
 from trueup.runtime.kafka import client_options
 
+EVENTS = "events"
 CUSTOMERS = 24
 PLAN = "basic"
 TOPIC_TIMEOUT_SECONDS = 30.0
@@ -59,7 +60,8 @@ def run_simulated(path: Path, columns: str, known: Mapping[str, int], seed: int)
         to_the_invoices(here, customers)
         proof, proved = here.reconcile_and_prove()
         billed = closing_lines(here, truth, customers, catalogue, since_ms, here.now_ms())
-        return Judgement(billed, [*outcomes, *billed_outcomes(lines, billed)], prove_table(proof), proved)
+        settled = proved and nothing_pending(proof)
+        return Judgement(billed, [*outcomes, *billed_outcomes(lines, billed)], prove_table(proof), settled)
 
 
 def run_system(path: Path, columns: str, known: Mapping[str, int]) -> Judgement:
@@ -150,7 +152,8 @@ def acknowledged(here: Running) -> dict[str, int]:
 
 def known_sums(trace: Trace, known: Mapping[str, int]) -> list[Outcome]:
     """What was read of the file, beside sums that somebody else made of it."""
-    return [Outcome(f"{meter}: known / producer", quantity, trace.totals.get(meter, 0)) for meter, quantity in sorted(known.items())]
+    read = {EVENTS: len(trace.usages), **trace.totals}
+    return [Outcome(f"{what}: known / producer", quantity, read.get(what, 0)) for what, quantity in sorted(known.items())]
 
 
 def trace_outcomes(here: Running, trace: Trace, lines: Sequence[Line]) -> list[Outcome]:

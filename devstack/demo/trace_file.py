@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from pathlib import Path
 
@@ -25,6 +25,7 @@ AFTER_WINDOW_MS = 30_000
 MOST_BURSTS = 120
 FIRST_DELAY_MS = 25_000
 SECOND_DELAY_MS = 600_000
+METER_NAME = re.compile(r"[A-Za-z0-9_]+")
 OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 
 
@@ -62,30 +63,71 @@ class Trace:
         return dict(found)
 
 
+class TraceFault(ValueError):
+    """The file, or what was said of its columns, cannot be used; the sentence says where and why."""
+
+
+def read_map(columns: str) -> tuple[str, dict[str, str]]:
+    """The time's column and each meter's, of `time=COLUMN,meter:NAME=COLUMN,…`; a part with a comma in it stands in quotes."""
+    named: dict[str, str] = {}
+    for part in next(csv.reader([columns], skipinitialspace=True), []):
+        name, _, column = part.strip().partition("=")
+        if not column or name in named or not (name == "time" or name.startswith("meter:")):
+            raise TraceFault(f"MAP: {part!r} is not time=COLUMN or meter:NAME=COLUMN, or it is given twice")
+        named[name] = column
+    meters = {name.removeprefix("meter:"): column for name, column in named.items() if name != "time"}
+    if "time" not in named or not meters:
+        raise TraceFault("MAP needs time=COLUMN and at least one meter:NAME=COLUMN")
+    odd = [meter for meter in meters if not METER_NAME.fullmatch(meter)]
+    if odd:
+        raise TraceFault(f"MAP: a meter's name has letters, digits and _ only, not {odd[0]!r}")
+    return named["time"], meters
+
+
+def read_rows(path: Path, wanted: list[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """The header and every row that is not blank, without the spaces around its cells."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(file, strict=True)]
+    except csv.Error as fault:
+        raise TraceFault(f"{path.name} is not a CSV that can be read: {fault}") from fault
+    full = [line for line in lines if any(line)]
+    if len(full) < 2:
+        raise TraceFault(f"{path.name} has no rows")
+    names, *rows = full
+    missing = [column for column in wanted if column not in names]
+    if missing:
+        raise TraceFault(f"{path.name} has no column {', '.join(missing)}; it has {', '.join(names)}")
+    odd = [at for at, row in enumerate(rows, start=1) if any(row[len(names) :])]
+    if odd or any(names.count(column) > 1 for column in wanted):
+        where = f"row {odd[0]} has more cells than the header" if odd else "a column stands there twice"
+        raise TraceFault(f"{path.name}: {where}")
+    return names, [dict(zip(names, row, strict=False)) for row in rows]
+
+
 def read_trace(path: Path, columns: str, customers: int) -> Trace:
-    """Reads a CSV whose columns are named by `time=…,meter:NAME=…`."""
-    named = dict(part.split("=", 1) for part in columns.split(","))
-    meters = {name.removeprefix("meter:"): column for name, column in named.items() if name.startswith("meter:")}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if any((value or "").strip() for value in row.values())]
-    scales = {meter: max(places(row[column]) for row in rows) for meter, column in meters.items()}
+    """Reads a CSV whose columns are named by `time=…,meter:NAME=…`; TraceFault for what cannot be read."""
+    time_column, meters = read_map(columns)
+    _, rows = read_rows(path, [time_column, *meters.values()])
+    cells = {meter: [number(row.get(column, ""), at, column) for at, row in enumerate(rows, 1)] for meter, column in meters.items()}
+    scales = {meter: max(map(places, numbers)) for meter, numbers in cells.items()}
     usages = []
-    for number, row in enumerate(rows, start=1):
-        at_ms = milliseconds(row[named["time"]])
-        customer = f"customer-{spread(number, customers):03d}"
-        for meter, column in meters.items():
-            quantity = int(Decimal(row[column].strip()).scaleb(scales[meter]))
-            usages.append(Usage(SOURCE, f"{path.name}:{number}:{meter}", customer, meter, quantity, at_ms))
+    for at, row in enumerate(rows, start=1):
+        try:
+            at_ms = milliseconds(row.get(time_column, ""))
+        except ValueError as fault:
+            raise TraceFault(f"row {at}: {time_column}: {fault}") from fault
+        customer = f"customer-{spread(at, customers):03d}"
+        for meter, numbers in cells.items():
+            quantity = int(numbers[at - 1].scaleb(scales[meter]))
+            usages.append(Usage(SOURCE, f"{path.name}:{at}:{meter}", customer, meter, quantity, at_ms))
     return Trace(path, tuple(usages), scales)
 
 
 def moved_text(path: Path, columns: str, by_ms: int) -> str:
     """The same file with its time column moved."""
-    column = dict(part.split("=", 1) for part in columns.split(","))["time"]
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        rows = [row for row in reader if (row[column] or "").strip()]
-        names = list(reader.fieldnames or ())
+    column, meters = read_map(columns)
+    names, rows = read_rows(path, [column, *meters.values()])
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -95,9 +137,20 @@ def moved_text(path: Path, columns: str, by_ms: int) -> str:
     return text.getvalue()
 
 
-def places(text: str) -> int:
+def number(text: str, row: int, column: str) -> Decimal:
+    """A cell's quantity, which is never below zero: what is taken back needs a reason, and a trace has none."""
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        raise TraceFault(f"row {row}: {column}: {text!r} is not a number") from None
+    if not found.is_finite() or found < 0:
+        raise TraceFault(f"row {row}: {column}: {text} is not a quantity")
+    return found
+
+
+def places(quantity: Decimal) -> int:
     """How many decimal places a number is written with."""
-    return len(text.strip().partition(".")[2])
+    return max(0, -int(quantity.as_tuple().exponent))
 
 
 def milliseconds(text: str) -> int:
@@ -143,7 +196,7 @@ def catalogue_of(trace: Trace, *, roll_up: str, summary_settle: str) -> str:
     """The trace's own catalogue: nothing of it is late, nothing is before the beginning."""
     window_hours = (trace.last_ms - trace.first_ms) // HOUR_MS + 2
     meters = "\n".join(
-        f'[meter.{meter}]\nunit = "{meter.removesuffix("s")}"\nscale = {scale}\nbilling_window = "PT{window_hours}H"\n'
+        f'[meter.{meter}]\nunit = "{meter.removesuffix("s") or meter}"\nscale = {scale}\nbilling_window = "PT{window_hours}H"\n'
         f'roll_up = "{roll_up}"\nstripe_event_name = "{meter}"\n'
         for meter, scale in trace.scales.items()
     )

@@ -66,6 +66,24 @@ class Customer:
     products: tuple[str, ...]
 
 
+class Turn(StrEnum):
+    """What happens to a customer's contract in the middle of a month."""
+
+    SIGNS_UP = "signs up"  # exists and is subscribed, since the month began, only now: its usage was there before it
+    CANCELS = "cancels"  # with a last invoice; it uses nothing afterwards
+    CHANGES_PLAN = "changes plan"  # in the middle of its period; each plan counts and bills its own runs
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A turn of a customer's contract, and when the clock stands at it."""
+
+    at_ms: int
+    customer: Customer
+    turn: Turn
+    new_plan: str | None = None  # for a change of plan
+
+
 @dataclass(frozen=True, slots=True)
 class Month:
     """Everything that will be delivered in one month, in the order of the clock."""
@@ -75,6 +93,7 @@ class Month:
     end_ms: int
     customers: tuple[Customer, ...]
     bursts: tuple[Burst, ...]
+    contracts: tuple[Contract, ...]
 
     @property
     def deliveries(self) -> list[Delivery]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from devstack.load_generator.accidents import hostile, refused_facts
-from devstack.load_generator.deliveries import Burst, Customer, Delivery, Month, Usage
+from devstack.load_generator.deliveries import Burst, Contract, Customer, Delivery, Month, Turn, Usage
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -41,6 +41,10 @@ class Scale:
     active_share: float = 0.7
     events_low: int = 34
     events_high: int = 46
+    newcomers: int = 2
+    leavers: int = 2
+    upgrades: int = 2
+    downgrades: int = 2
 
 
 class MonthBuilder:
@@ -50,6 +54,11 @@ class MonthBuilder:
         self.random = random.Random(seed)
         self.seed, self.start_ms, self.end_ms, self.scale = seed, start_ms, end_ms, scale
         self.customers = make_customers(scale.customers)
+        self.newcomers = self.customers[len(self.customers) - scale.newcomers :]
+        self.leavers = self.customers[len(self.customers) - scale.newcomers - scale.leavers : len(self.customers) - scale.newcomers]
+        stable = [one for one in self.customers if one not in (*self.newcomers, *self.leavers) and "agents" in one.products]
+        self.upgraded = [one for one in stable if one.plan == "basic"][: scale.upgrades]
+        self.downgraded = [one for one in stable if one.plan == "pro"][: scale.downgrades]
         self.serial = 0
         self.at: dict[int, list[Delivery]] = defaultdict(list)
         spacing = (end_ms - start_ms - 3 * DAY_MS) // scale.bursts // WINDOW_MS * WINDOW_MS
@@ -65,8 +74,25 @@ class MonthBuilder:
             self.stragglers(number)
             self.latecomers(number)
             self.trouble(number)
+        self.behind_the_invoice()
         bursts = tuple(Burst(at, tuple(sorted(self.at[at], key=lambda d: d.arrival_ms))) for at in sorted(self.at))
-        return Month(self.seed, self.start_ms, self.end_ms, self.customers, bursts)
+        return Month(self.seed, self.start_ms, self.end_ms, self.customers, bursts, self.contracts())
+
+    def contracts(self) -> tuple[Contract, ...]:
+        """Who signs up a third into the month, who cancels in its middle, and who changes its plan, both a while after what they used."""
+        third, half = len(self.windows) // 3, len(self.windows) // 2
+        made = [Contract(self.main_ms(third + n) - HOUR_MS, one, Turn.SIGNS_UP) for n, one in enumerate(self.newcomers)]
+        made += [Contract(self.follow_up_ms(half + n) + 2 * HOUR_MS, one, Turn.CANCELS) for n, one in enumerate(self.leavers)]
+        changes = [(one, "pro") for one in self.upgraded] + [(one, "basic") for one in self.downgraded]
+        made += [
+            Contract(self.follow_up_ms(third + n) + 3 * HOUR_MS, one, Turn.CHANGES_PLAN, plan) for n, (one, plan) in enumerate(changes)
+        ]
+        return tuple(sorted(made, key=lambda contract: contract.at_ms))
+
+    def active(self, number: int) -> list[Customer]:
+        """Who uses anything in a burst: everybody but those who have left, and those too who have not come yet."""
+        gone = [one for n, one in enumerate(self.leavers) if number > len(self.windows) // 2 + n]
+        return [one for one in self.customers if one not in gone]
 
     def main_ms(self, number: int) -> int:
         """When the burst itself is published: its window is over, the first cut at window end + 1 min is still ahead."""
@@ -96,7 +122,7 @@ class MonthBuilder:
     def first_deliveries(self, number: int) -> list[Delivery]:
         """Each active customer uses each of its meters at least twenty times inside the window."""
         window_ms, at_ms = self.windows[number], self.main_ms(number)
-        active = self.random.sample(self.customers, max(2, int(len(self.customers) * self.scale.active_share)))
+        active = self.random.sample(self.active(number), max(2, int(len(self.customers) * self.scale.active_share)))
         firsts: list[Delivery] = []
         for customer, product, meter in streams(active):
             for _ in range(self.random.randint(self.scale.events_low, self.scale.events_high)):
@@ -157,7 +183,7 @@ class MonthBuilder:
     def stragglers(self, number: int) -> None:
         """About 1 % arrive late but inside the window, a few of them at its very end."""
         window_ms, at_ms = self.windows[number], self.follow_up_ms(number)
-        for customer, product, meter in self.random.sample(list(streams(self.customers)), 2):
+        for customer, product, meter in self.random.sample(streams(self.active(number)), 2):
             for _ in range(22):
                 event_ms = window_ms + self.random.randrange(WINDOW_MS)
                 arrival_ms = min(event_ms + self.random.randint(30 * MINUTE_MS, 45 * MINUTE_MS), at_ms)
@@ -174,16 +200,24 @@ class MonthBuilder:
     def latecomers(self, number: int) -> None:
         """About 0.5 % arrive after the billing window, with the next burst; one is older than Stripe would take."""
         at_ms = self.next_ms(number)
-        for customer, product, meter in self.random.sample(list(streams(self.customers)), 4):
+        for customer, product, meter in self.random.sample(streams(self.active(number)), 4):
             for _ in range(6):
                 event_ms = self.windows[number] + self.random.randrange(WINDOW_MS)
                 self.add(
                     at_ms, Delivery(at_ms - self.random.randrange(MINUTE_MS), self.usage(customer, product, meter, event_ms), "latecomer")
                 )
-        customer = self.random.choice(self.customers)
+        customer = self.random.choice(self.active(number))
         product = customer.products[0]
         usage = self.usage(customer, product, PRODUCTS[product][0], at_ms - 36 * DAY_MS)
         self.add(at_ms, Delivery(at_ms - SECOND_MS, usage, "older_than_the_horizon"))
+
+    def behind_the_invoice(self) -> None:
+        """Usage of the month that arrives when its invoices are final: no invoice can take it any more."""
+        at_ms = self.end_ms + 26 * HOUR_MS
+        for customer, product, meter in self.random.sample(streams(self.active(len(self.windows) - 1)), 3):
+            for _ in range(6):
+                usage = self.usage(customer, product, meter, self.windows[-1] + self.random.randrange(WINDOW_MS))
+                self.add(at_ms, Delivery(at_ms - self.random.randrange(MINUTE_MS), usage, "behind_the_invoice"))
 
     def trouble(self, number: int) -> None:
         """Bytes that are no event, and events that must be refused."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Totals:
     """What became of the deliveries of one customer and meter; quantities in the smallest unit, as billed."""
 
     on_time: int = 0
+    on_time_of_new_plan: int = 0  # of it, what was used since its customer changed its plan
     late: int = 0
     on_time_events: int = 0
     late_events: int = 0
@@ -97,8 +98,9 @@ def facts(usage: Usage) -> tuple[object, ...]:
     return (usage.customer, usage.meter, usage.quantity, usage.event_time_ms, usage.reason, usage.corrects, dict(usage.dimensions))
 
 
-def judge(deliveries: Iterable[Delivery]) -> Truth:
-    """The verdict on every delivery, in the order they are published."""
+def judge(deliveries: Iterable[Delivery], changed_ms: Mapping[str, int] | None = None) -> Truth:
+    """The verdict on every delivery, in the order they are published; `changed_ms` says when which customer changed its plan."""
+    changes = changed_ms or {}
     truth = Truth()
     first: dict[tuple[str, str], tuple[object, ...]] = {}
     for delivery in deliveries:
@@ -121,6 +123,9 @@ def judge(deliveries: Iterable[Delivery]) -> Truth:
             late = delivery.arrival_ms - usage.event_time_ms > LATE_AFTER_MS[usage.meter]
             outcome = "late" if late else "on_time"
             count(totals, weight(usage), late=late)
+            # What is used in the very second of a change belongs to the new plan.
+            if not late and usage.event_time_ms >= changes.get(usage.customer, usage.event_time_ms + 1):
+                totals.on_time_of_new_plan += weight(usage)
         truth.verdicts.append(Verdict(usage.source, usage.id, outcome, reason))
     return truth
 

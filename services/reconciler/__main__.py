@@ -83,7 +83,7 @@ def main() -> int:
 def _keeper(settings: Settings, room: str, clock: Clock, registry: Registry, own: OwnAccount, stop: Stop) -> PeriodRoom:
     """The period keeper; without a broker it lives on polling alone, and no period of its is provable: nobody says what is not captured."""
     session = Session(settings.postgres_dsn, f"{room}-periods")
-    stripe = PeriodReader(settings.stripe_api_key, settings.stripe_url)
+    stripe = PeriodReader(settings.stripe_api_key, settings.stripe_url, own.refuse_unconfirmed)
     day_seconds = 86_400
     capturing = Capturing(session, SourceEnds(settings) if settings.kafka_bootstrap else None)
     return PeriodRoom(

@@ -42,10 +42,16 @@ WEBHOOKS = Metric(Kind.COUNTER, "webhooks_total", "Stripe's notifications read f
 WEBHOOK_LAST = Metric(
     Kind.GAUGE,
     "webhook_last_received_timestamp_seconds",
-    "When the newest notification of Stripe's reached our door; silence while usage is acknowledged means that webhooks do not come.",
+    "When the newest notification of Stripe's reached our door, also before this process began; silence while usage is acknowledged means"
+    " that webhooks do not come.",
 )
 EVENTS_MISSED = Metric(
     Kind.COUNTER, "stripe_events_missed_total", "Events that polling found and no webhook had brought: the endpoint has a gap."
+)
+EVENTS_MISSED_LAST = Metric(
+    Kind.GAUGE,
+    "stripe_events_missed_timestamp_seconds",
+    "When polling last found an event that no webhook had brought, also before this process began; 0 while it never did.",
 )
 METER_EVENTS_REJECTED = Metric(
     Kind.COUNTER,
@@ -58,11 +64,26 @@ DEADLINE = Metric(
     "The earliest deadline of what is not through: usage unsent or in flight, and periods closing or not provable.",
     ("state",),
 )
+NOT_PROVABLE = Metric(
+    Kind.GAUGE,
+    "periods_not_provable",
+    "Billing periods whose deadline came within the last day before it was proved that Stripe has all of them, by currency.",
+    ("currency",),
+)
+NOT_PROVABLE_WORTH = Metric(
+    Kind.GAUGE,
+    "periods_not_provable_minor_units",
+    "What of those periods is not proved to be with Stripe, at the customers' marginal prices; 0 also where no price is known.",
+    ("currency",),
+)
 
 ALL = (
+    NOT_PROVABLE,
+    NOT_PROVABLE_WORTH,
     WEBHOOKS,
     WEBHOOK_LAST,
     EVENTS_MISSED,
+    EVENTS_MISSED_LAST,
     METER_EVENTS_REJECTED,
     DEADLINE,
     DIFFERENCE,

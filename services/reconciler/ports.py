@@ -27,6 +27,7 @@ class Subscription:
 
     subscription_id: str
     start_ms: int
+    ended_ms: int | None
     prices: tuple[str, ...]
     meters: Mapping[str, str]  # price id → meter id
 

@@ -98,33 +98,52 @@ class Race:
         arguments = ("-m", "tests.makers.coverage_race", role, *dsns, str(self.folder), json.dumps(given))
         return spawn(Command((sys.executable, *arguments)), self.folder / f"{name}.log")
 
-    def run(self, postings: int, *, cutters: int = 1, way: str = "honest", dies: float = 0.0) -> tuple[Verdict, int]:
-        """Let them race until everything is posted and covered, on from where the last run ended.
+    def run(
+        self, postings: int, *, cutters: int = 1, way: str = "honest", dies: float = 0.0, rest_seconds: float = 0.0
+    ) -> tuple[Verdict, int]:
+        """Let them race until so many postings are there and covered, counted with those of the runs before.
 
         Gives the verdict and how often a cutter died.
         """
         (self.folder / STOP).unlink(missing_ok=True)
         batches = -(-postings // POSTINGS_PER_BATCH // WRITERS)
-        # A wrong cutter at full speed may lose everything, which looks like one that does nothing: it rests between rounds.
-        rest_seconds = 0.0 if way == "honest" else 0.05
         cutting = [self.start("cutter", f"cutter-{n}", way=way, dies=dies, seed=n, rest_seconds=rest_seconds) for n in range(cutters)]
-        # Nothing is posted before somebody cuts: on a busy machine the race would be over before it began.
-        assert wait_until(lambda: self.verdict().cuts > 0, 60, 0.1)
-        writing = [self.start("writer", f"writer-{n}", partition=n, batches=batches, seed=7) for n in range(WRITERS)]
         deaths = 0
+
+        def tend() -> None:
+            """Start again who died."""
+            nonlocal deaths
+            for number, process in enumerate(cutting):
+                if process.poll() not in (None, 0):
+                    assert process.returncode == -signal.SIGKILL, (self.folder / f"cutter-{number}.log").read_text()
+                    deaths += 1
+                    cutting[number] = self.start(
+                        "cutter", f"cutter-{number}", way=way, dies=dies, seed=number + deaths, rest_seconds=rest_seconds
+                    )
+
+        def somebody_cuts() -> bool:
+            tend()
+            return self.verdict().cuts > 0
+
+        # Nothing is posted before somebody cuts: on a busy machine the race would be over before it began.
+        assert wait_until(somebody_cuts, 60, 0.1)
+        writing = [self.start("writer", f"writer-{n}", partition=n, batches=batches, seed=7) for n in range(WRITERS)]
         give_up_at = time.monotonic() + 240
         while any(process.poll() is None for process in (*writing, *cutting)):
             assert time.monotonic() < give_up_at, [path.read_text() for path in self.folder.glob("*.log")]
             assert all(writer.poll() in (None, 0) for writer in writing), (self.folder / "writer-0.log").read_text()
             if all(writer.poll() == 0 for writer in writing):
                 (self.folder / STOP).touch()
-            for number, process in enumerate(cutting):
-                if process.poll() not in (None, 0):
-                    assert process.returncode == -signal.SIGKILL, (self.folder / f"cutter-{number}.log").read_text()
-                    deaths += 1
-                    cutting[number] = self.start("cutter", f"cutter-{number}", way=way, dies=dies, seed=number + deaths, rest_seconds=0.0)
+            tend()
             time.sleep(0.05)
         return self.verdict(), deaths
+
+    def made_by_cutters(self) -> list[int]:
+        """How many batches of intents each cutter made."""
+        with psycopg.connect(self.database.dsn) as looking:
+            return [
+                int(count) for (count,) in looking.execute("select count(*) from ledger.batch where writer like 'cutter-%' group by writer")
+            ]
 
     def verdict(self) -> Verdict:
         """What the tables say."""
@@ -151,21 +170,35 @@ def test_a_million_postings_and_a_cutter_at_full_speed(race: Race):
     assert verdict.exact, verdict
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1_000)
 def test_two_cutters_at_once(race: Race):
     """A second cutter makes nothing twice and leaves nothing out."""
-    verdict, _ = race.run(200_000, cutters=2)
-    print(verdict)
-    assert verdict.exact, verdict
+    # On a busy machine one of them may take all there is: they race on until both had something.
+    for heat in range(1, 11):
+        # One that never rests takes all there is again and again before the other comes to the lock.
+        verdict, _ = race.run(heat * 200_000, cutters=2, rest_seconds=0.02)
+        made = race.made_by_cutters()
+        print(verdict, made)
+        assert verdict.exact, verdict
+        if len(made) == 2 and min(made) >= 3:
+            break
+    else:
+        pytest.fail(f"one of them had nothing to do: {made}")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1_000)
 def test_cutters_killed_between_cut_and_intents(race: Race):
     """A cut without its intents is made good by the next cutter."""
-    verdict, deaths = race.run(200_000, cutters=2, dies=0.15)
-    print(verdict, deaths)
+    # On a busy machine there are fewer cuts to die in: they race on until enough of them did.
+    deaths = 0
+    for heat in range(1, 7):
+        verdict, died = race.run(heat * 200_000, cutters=2, dies=0.15)
+        deaths += died
+        print(verdict, deaths)
+        assert verdict.exact, verdict
+        if deaths >= 4:
+            break
     assert deaths >= 4
-    assert verdict.exact, verdict
 
 
 @pytest.mark.timeout(1_000)
@@ -176,8 +209,9 @@ def test_wrong_cutters_are_caught_by_value(race: Race, way: str):
         with psycopg.connect(race.database.dsn, autocommit=True) as owner:
             owner.execute("alter sequence ledger.batch_seq cache 20")
     # Without the barrier it takes a commit that falls between a cut and its intents: on a busy machine that is rarer, and they race on.
-    for heat in range(1, 4):
-        verdict, _ = race.run(heat * (300_000 if way == "no barrier" else 100_000), way=way)
+    for heat in range(1, 9):
+        # A wrong cutter at full speed may lose everything, which looks like one that does nothing: it rests between rounds.
+        verdict, _ = race.run(heat * (300_000 if way == "no barrier" else 100_000), way=way, rest_seconds=0.05)
         print(way, verdict)
         assert verdict.cuts >= 5, "too few cuts to prove anything"
         if not verdict.exact:

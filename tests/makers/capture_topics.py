@@ -38,11 +38,18 @@ class Announcer:
         self._producer = Producer(transactional_producer_options(self.settings, "announcer"))
         self._producer.init_transactions(30)
 
-    def apply_catalogue(self, text: str = CATALOGUE_TOML, version: int = 1) -> None:
-        """Append a version to the catalogue's topic."""
+    def apply_catalogue(self, text: str = CATALOGUE_TOML, version: int = 1) -> int:
+        """Append a version to the catalogue's topic; gives its append time."""
+        appended: list[int] = []
         plain = Producer(producer_options(self.settings))
-        plain.produce(self.names.catalogue, encode_catalogue_version(CatalogueVersion(version, text, "test")), key=str(version))
+        plain.produce(
+            self.names.catalogue,
+            encode_catalogue_version(CatalogueVersion(version, text, "test")),
+            key=str(version),
+            on_delivery=lambda _fault, message: appended.append(message.timestamp()[1]),
+        )
         assert plain.flush(30) == 0
+        return appended[0]
 
     def announce(self, partition: int, deliveries: Iterable[Delivery], *, abort: bool = False) -> Announced:
         """One progress record over these deliveries; bytes stand for a refused record. Aborted, it never happened."""
@@ -90,6 +97,8 @@ class Sink:
     room: str
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    # A module that wraps the room to stop it at a place, and what it is told.
+    command: tuple[str, ...] = ("services.stripe_sink",)
 
     def __post_init__(self) -> None:
         self.port = free_port()
@@ -109,7 +118,7 @@ class Sink:
             "TRUEUP_STRIPE_API_KEY": "sk_test_nobody",
             **self.environment,
         }
-        return spawn(Command((sys.executable, "-m", "services.stripe_sink"), environment), self.log)
+        return spawn(Command((sys.executable, "-m", *self.command), environment), self.log)
 
     def start_again(self) -> None:
         """As the supervisor does after a death: same name, same port."""
@@ -134,6 +143,10 @@ class Sink:
     def idle(self) -> bool:
         """Whether nothing is left to do."""
         return bool((self.ask("/activity") or {}).get("idle"))
+
+    def stands_still(self) -> bool:
+        """Whether a stop signal holds it."""
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     def stop(self) -> None:
         """End it, whatever it is doing."""

@@ -93,7 +93,7 @@ def cut(dsn: str, owner_dsn: str, folder: Path, way: str, dies: float, seed: int
         while True:
             last = (folder / STOP).exists()
             try:
-                done = _one_round(connection, clock, way, chance, 0.0 if last else dies)
+                done = _one_round(connection, clock, way, chance, 0.0 if last else dies, f"cutter-{seed}")
             except psycopg.Error as error:
                 if not is_retriable(error):
                     raise
@@ -103,18 +103,18 @@ def cut(dsn: str, owner_dsn: str, folder: Path, way: str, dies: float, seed: int
             resting.wait(rest_seconds)
 
 
-def _one_round(connection: psycopg.Connection, clock: psycopg.Connection, way: str, chance: random.Random, dies: float) -> bool:
+def _one_round(connection: psycopg.Connection, clock: psycopg.Connection, way: str, chance: random.Random, dies: float, name: str) -> bool:
     """One cut and all intents that it allows; true when nothing was left."""
     # Postings are due a roll-up after they were recorded: the date moves on, so that each round finds those of the last one due.
     clock.execute("update ops.simulated_clock set now = now + interval '10 minutes'")
     if way == "repeatable read":
         # Lock, cut and sums in one transaction: its snapshot is older than the lock, so what committed meanwhile is not seen.
         with connection.transaction():
-            return _cut_and_cover(connection, chance, dies)
-    return _cut_and_cover(connection, chance, dies)
+            return _cut_and_cover(connection, chance, dies, name)
+    return _cut_and_cover(connection, chance, dies, name)
 
 
-def _cut_and_cover(connection: psycopg.Connection, chance: random.Random, dies: float) -> bool:
+def _cut_and_cover(connection: psycopg.Connection, chance: random.Random, dies: float, name: str) -> bool:
     made = cuts.cut(connection)
     if chance.random() < dies:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -124,7 +124,7 @@ def _cut_and_cover(connection: psycopg.Connection, chance: random.Random, dies: 
         os.kill(os.getpid(), signal.SIGKILL)
     if covered:
         drafts = [draft(coverage, stripe_account="acct_test") for coverage in covered if coverage.events]
-        cuts.make_intents(connection, drafts, [coverage for coverage in covered if not coverage.events], "cutter")
+        cuts.make_intents(connection, drafts, [coverage for coverage in covered if not coverage.events], name)
     left = connection.execute("select count(*) from ops.uncovered_segment").fetchone()
     return left == (0,)
 

@@ -1,9 +1,10 @@
 """A sink's dispatch in a process of its own, which ends or freezes itself at a place that a test names.
 
-    python -m tests.makers.dispatch_process DSN STRIPE_URL NAME PLACE FLAG_FILE
+    python -m tests.makers.dispatch_process DSN STRIPE_URL NAME PLACE FLAG_FILE [as_delivered]
 
 The place is met once, at the first call: `before_call` stands between the committed attempt and the call, `after_call`
-between the call and the storing of its answer.
+between the call and the storing of its answer, `before_reading` between the lease of a lane and the reading of its hour.
+With `as_delivered` it has the limits of the room, and not those of an impatient test.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.stripe_sink.adapters.stripe_meters import StripeMeters
-from services.stripe_sink.app.dispatch import Dispatch
+from services.stripe_sink.app.dispatch import Dispatch, DispatchLimits
 from services.stripe_sink.core.dispatch_outcome import Answer
 from services.stripe_sink.metrics import dispatch as metrics
 from tests.makers.dispatch_world import QUICK, make_meters
@@ -40,6 +41,11 @@ class MeetingMeters(StripeMeters):
         self._meet("after_call")
         return answer
 
+    def summary_values(self, stripe_customer: str, event_name: str, start_ms: int, end_ms: int) -> Sequence[float]:
+        """Read, and meet the place before."""
+        self._meet("before_reading")
+        return super().summary_values(stripe_customer, event_name, start_ms, end_ms)
+
     def _meet(self, place: str) -> None:
         if place == self._place and self._is_first():
             os.kill(os.getpid(), self._signal_number)
@@ -55,11 +61,11 @@ class MeetingMeters(StripeMeters):
 
 def main() -> None:
     """Dispatch until told to stop."""
-    dsn, url, name, place, flag = sys.argv[1:]
+    dsn, url, name, place, flag, *delivered = sys.argv[1:]
     signal_name, _, where = place.partition(":")
     log.configure(name)
     meters = MeetingMeters(make_meters(url), where, getattr(signal, signal_name, 0), Path(flag))
-    dispatch = Dispatch(dsn, name, meters, Registry(*metrics.ALL, room=name), QUICK)
+    dispatch = Dispatch(dsn, name, meters, Registry(*metrics.ALL, room=name), DispatchLimits() if delivered else QUICK)
     stop = Stop().on_signals()
     dispatch.start()
     stop.wait_for_ever()

@@ -18,8 +18,11 @@ from services.stripe_sink.app.dispatch_sender import SenderLimits
 from services.stripe_sink.core.dispatch_wait import BackOff
 from services.stripe_sink.metrics import dispatch as metrics
 from tests.conftest import Database
+from tests.makers.capture_batches import make_announced, make_forwarded
+from tests.makers.room_capture import RoomCapture
 from tests.system.emulator.running import API_KEY, START_MS, RunningEmulator
-from trueup.contracts.catalogue import FROM_THE_BEGINNING_MS, CatalogueVersion, VersionInForce, parse
+from trueup.contracts.catalogue import FROM_THE_BEGINNING_MS, CatalogueVersion, Timeline, VersionInForce, parse
+from trueup.contracts.events import UsageEvent
 from trueup.ledger.store import barrier, catalogue, clock, customers
 from trueup.ledger.store.deployment import Deployment
 from trueup.ledger.store.dispatch import arming
@@ -70,7 +73,11 @@ class DispatchWorld:
     ledger: psycopg.Connection
     suffix: str
     registries: list[Registry] = field(default_factory=list)
-    versions: int = 0
+    room: RoomCapture = field(init=False)
+    timeline: Timeline = field(default_factory=Timeline)
+
+    def __post_init__(self) -> None:
+        self.room = RoomCapture(self.ledger)
 
     @property
     def now_ms(self) -> int:
@@ -103,11 +110,18 @@ class DispatchWorld:
             for name in names.values() or [self.event_name(meter)]:
                 wish = {"id": f"mtr_{name}", "display_name": meter, "event_name": name, "default_aggregation": {"formula": "sum"}}
                 self.emulator.tell("meters", wish)
-        text += "".join(f'[plan.{plan}]\nstripe_prices = ["price_{plan}"]\n' for plan in sorted({p for s in scoped.values() for p in s}))
+        # Worlds share an emulator: a price that each makes for itself has its suffix.
+        for plan in sorted({plan for names in scoped.values() for plan in names}):
+            text += f'[plan.{plan}]\nstripe_prices = ["price_{plan}", "{self.plan_price(plan)}"]\n'
         text += f'[policy]\nfinalization_grace = "PT24H"\nsummary_settle = "PT{SETTLE_HOURS}H"\n'
-        self.versions += 1
-        in_force = VersionInForce(self.versions, FROM_THE_BEGINNING_MS, parse(text))
-        catalogue.record_version(self.ledger, CatalogueVersion(self.versions, text, "test"), self.now_ms, in_force)
+        version = len(self.timeline.versions) + 1
+        in_force = VersionInForce(version, FROM_THE_BEGINNING_MS, parse(text))
+        self.timeline = Timeline((*self.timeline.versions, in_force))
+        catalogue.record_version(self.ledger, CatalogueVersion(version, text, "test"), self.now_ms, in_force)
+
+    def plan_price(self, plan: str) -> str:
+        """The id of a plan's price in Stripe."""
+        return f"price_{plan}_{self.suffix}"
 
     def stripe_customer(self, customer: str) -> str:
         """The id of a customer in Stripe."""
@@ -150,6 +164,15 @@ class DispatchWorld:
                 (batch, start_ms, start_ms + ROLL_UP_MS, quantity, events, event_ms, event_ms, customer, meter),
             )
         return batch
+
+    def capture(self, *events: UsageEvent, late: bool = False) -> int:
+        """Usage as the capture room takes it from the topics, arrived just now; gives the batch number."""
+        first = self.room.positions[0]["on_time"] + self.room.positions[0]["late"] if self.room.positions else 0
+        records = [make_forwarded(offset, event, arrival_ms=self.now_ms) for offset, event in enumerate(events, first)]
+        on_time, too_late = ((), records) if late else (records, ())
+        version = len(self.timeline.versions)
+        announced = make_announced(first_offset=first, on_time=on_time, late=too_late, progress_offset=first, version=version)
+        return self.room.capture((announced,), self.timeline, 0)
 
     def pass_segment(self) -> None:
         """Go to the date at which what was used just now is due."""

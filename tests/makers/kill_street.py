@@ -1,4 +1,4 @@
-"""A street under load that is about to be hurt: who feeds it, what is unread and open at an instant, and what came of it all.
+"""A street under load that is about to be hurt, and who feeds it.
 
 The oracle here is a dict that the feeder fills as it publishes; it shares no code with the rooms.
 """
@@ -12,28 +12,19 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import psycopg
 import requests
-from confluent_kafka import (
-    Consumer,
-    IsolationLevel,
-    KafkaException,
-    Producer,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not in __all__
-from fastavro import schemaless_reader
+from confluent_kafka import KafkaException, Producer
 
 from devstack.street import Street
 from devstack.stripe_setup import StreetCustomer
-from trueup.contracts.codec import encode_event, schema
+from tests.makers.street_watch import PARTITIONS, Caught, Pressure, Watch
+from trueup.contracts.codec import encode_event
 from trueup.contracts.events import UsageEvent
 
-PARTITIONS = 4
 CUSTOMERS = 40
 # Usage whose minute was due to be sent when it arrives: there are calls to hit from the beginning, and soon again after each.
 EVENT_AGE_MS = 121_000
@@ -91,7 +82,9 @@ class Oracle:
 class Feeder:
     """Publishes on a thread until told to stop: one event in twenty a second time, up to some thousand events later."""
 
-    def __init__(self, street: Street, per_second: int, seed: int = 7, *, prefix: str = "request-") -> None:
+    def __init__(
+        self, street: Street, per_second: int, seed: int = 7, *, prefix: str = "request-", customer_numbers: range = range(CUSTOMERS)
+    ) -> None:
         self._topic = street.topics.usage_events
         options = {
             "bootstrap.servers": street.settings.kafka_bootstrap,
@@ -107,6 +100,7 @@ class Feeder:
         self._per_second = per_second
         self._random = random.Random(seed)
         self._prefix = prefix
+        self._customer_numbers = customer_numbers
         self._again: list[tuple[bytes, bytes]] = []
         self._stop = threading.Event()
         self._failed: list[str] = []
@@ -139,7 +133,7 @@ class Feeder:
             self._producer.poll(0)
 
     def _publish(self, number: int) -> None:
-        customer = f"customer-{self._random.randrange(CUSTOMERS)}"
+        customer = f"customer-{self._random.choice(self._customer_numbers)}"
         meter = self._random.choice(METERS)
         quantity = self._random.randrange(1, 5_000)
         event = UsageEvent(
@@ -175,123 +169,22 @@ class Feeder:
             self._failed.append(str(fault))
 
 
-@dataclass(frozen=True, slots=True)
-class Pressure:
-    """What was going on at an instant."""
-
-    unread_records: int  # on the source topic, behind the dedupe room's committed offsets
-    open_transactions: int  # output partitions whose last stable offset lies before their end
-    open_captures: int  # Postgres transactions that hold the barrier
-    calls_in_flight: int  # open intents whose newest attempt has no answer
-
-    @property
-    def real(self) -> bool:
-        """Whether a kill now hits somebody in the middle of something."""
-        return self.unread_records > 0 and self.open_transactions + self.open_captures + self.calls_in_flight > 0
-
-
-class Watch:
-    """Looks at a street from outside, with clients of its own."""
-
-    def __init__(self, street: Street) -> None:
-        self._street = street
-        self._bootstrap = street.settings.kafka_bootstrap
-        self._dsn = street.owner_settings.postgres_dsn
-        self._group = Consumer(
-            {
-                "bootstrap.servers": self._bootstrap,
-                "group.id": "trueup.dedupe",
-                "enable.auto.commit": False,
-                # Else the coordinator lets us wait for the transaction of the very room that was stopped to be looked at.
-                "isolation.level": "read_uncommitted",
-            }
-        )
-
-    def pressure(self) -> Pressure:
-        """Now."""
-        topics = self._street.topics
-        source = self._ends([topics.usage_events])
-        committed = self._group.committed([TopicPartition(name, number) for name, number in source], timeout=10)
-        read = {(one.topic, one.partition): max(one.offset, 0) for one in committed}
-        outputs = [topics.on_time, topics.progress]
-        ends, stable = self._ends(outputs), self._ends(outputs, stable=True)
-        with psycopg.connect(self._dsn, autocommit=True) as ledger:
-            captures = _number(ledger, "select count(*) from pg_locks where locktype = 'advisory' and mode = 'ShareLock' and granted")
-            # The newest call of each intent that is still open: one of a sink that was killed stays without an answer for ever.
-            calls = _number(
-                ledger,
-                """select count(*) from ops.open_intent i
-                cross join lateral (
-                    select a.attempt_id from ledger.attempt a where a.intent_id = i.intent_id order by a.attempt_id desc limit 1
-                ) a
-                where not exists (select from ledger.outcome o where o.attempt_id = a.attempt_id)""",
-            )
-        return Pressure(
-            unread_records=sum(end - read[place] for place, end in source.items()),
-            open_transactions=sum(1 for place, end in ends.items() if stable[place] < end),
-            open_captures=captures,
-            calls_in_flight=calls,
-        )
-
-    def _ends(self, topics: list[str], *, stable: bool = False) -> dict[tuple[str, int], int]:
-        newest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library forgot to annotate it
-        asked = {TopicPartition(topic, number): newest for topic in topics for number in range(PARTITIONS)}
-        level = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
-        # A new client each time: one that lived through a broker's restart goes on asking with the leader epoch from before.
-        client = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0})
-        found = client.list_offsets(asked, isolation_level=level, request_timeout=10)
-        return {(place.topic, place.partition): future.result(15).offset for place, future in found.items()}
-
-    def books(self) -> Counter[tuple[str, str]]:
-        """What the emulator received, in units per customer and meter."""
-        answer = requests.get(f"{self._street.settings.stripe_url}/_emulator/books", timeout=30).json()
-        summed: Counter[tuple[str, str]] = Counter()
-        for event_name, by_customer in answer["meters"].items():
-            for stripe_customer, held in by_customer.items():
-                summed[stripe_customer.replace("cus_", "customer-"), event_name] += int(held["value"])
-        return +summed
-
-    def on_time_ids(self) -> Counter[str]:
-        """Every event id on usage.on_time.v1 as a read_committed reader sees it, with how often it stands there."""
-        reader = Consumer(
-            {
-                "bootstrap.servers": self._bootstrap,
-                "group.id": "oracle",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-            }
-        )
-        topic = self._street.topics.on_time
-        reader.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
-        seen: Counter[str] = Counter()
-        at_end: set[int] = set()
-        while len(at_end) < PARTITIONS:
-            for message in reader.consume(10_000, 5.0):
-                if message.error() is not None:
-                    at_end.add(message.partition() or 0)
-                    continue
-                datum: Any = schemaless_reader(BytesIO((message.value() or b"")[10:]), schema("usage_event").parsed, None)
-                seen[datum["id"]] += 1
-        reader.close()
-        return seen
-
-
 def slow_answers(street: Street, seconds: float) -> None:
     """Says how long Stripe takes to answer: a call that is over in a millisecond is hard to hit."""
     answer = requests.post(f"{street.settings.stripe_url}/_emulator/settings", json={"latency_seconds": seconds}, timeout=30)
     answer.raise_for_status()
 
 
-def hurt(street: Street, watch: Watch, name: str, *, calling: bool = False, seconds: float = 100.0) -> Pressure:
-    """Kills a part at an instant when input is unread and something is open, with `calling` a call to Stripe; else fails.
+def hurt(street: Street, watch: Watch, name: str, caught: Caught, seconds: float = 100.0) -> Pressure:
+    """Kills a part at an instant when it is caught in the middle of something; fails when there is none.
 
-    A room is stopped first, so that what was seen is still true when the signal comes.
+    What can be looked at from elsewhere is stopped first, so that what was seen is still true when the signal comes.
     """
-    freeze = name not in {"kafka", "postgres", "stripe-emulator"}
+    freeze = name not in {"kafka", "postgres"}
     deadline = time.monotonic() + seconds
     last: object = None
     while time.monotonic() < deadline:
+        looked_at = time.monotonic()
         try:
             if freeze:
                 street.kill(name, signal.SIGSTOP)
@@ -306,12 +199,13 @@ def hurt(street: Street, watch: Watch, name: str, *, calling: bool = False, seco
             TimeoutError,
         ) as fault:  # a server is still coming back
             last = fault
-        if isinstance(last, Pressure) and last.real and (last.calls_in_flight > 0 or not calling):
+        if isinstance(last, Pressure) and caught(last):
             street.kill(name, signal.SIGKILL)
             return last
         if freeze:
             street.kill(name, signal.SIGCONT)
-        time.sleep(0.05)
+        # As long as it stood still: one that hardly ever runs loses its partitions, and is in the middle of nothing.
+        time.sleep(max(0.05, time.monotonic() - looked_at))
     raise AssertionError(f"{name}: no instant with input unread and something open within {seconds:.0f} s; last seen: {last}")
 
 
@@ -326,9 +220,3 @@ def until(what: str, met: Callable[[], bool], seconds: float) -> None:
             time.sleep(0.2)
         time.sleep(0.2)
     raise AssertionError(f"within {seconds:.0f} s this did not come true: {what}")
-
-
-def _number(ledger: psycopg.Connection, query: str) -> int:
-    row = ledger.execute(query).fetchone()
-    assert row is not None
-    return int(row[0])

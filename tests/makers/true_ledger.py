@@ -12,20 +12,19 @@ from dataclasses import dataclass, field
 import psycopg
 
 from services.stripe_sink.core import capture as core
-from services.stripe_sink.core.capture_destination import Closing
 from services.stripe_sink.core.dispatch_intent import draft
 from tests.conftest import Database
 from tests.makers.capture_batches import NOON_MS
+from tests.makers.room_capture import RoomCapture
 from trueup.contracts.catalogue import FROM_THE_BEGINNING_MS, CatalogueVersion, Timeline, VersionInForce, parse
 from trueup.ledger.intents import Call, Reading, Result
-from trueup.ledger.store import capture, catalogue, clock, customers, periods, reconciliation
+from trueup.ledger.store import catalogue, clock, customers, reconciliation
 from trueup.ledger.store.connection import connect
 from trueup.ledger.store.dispatch import cuts, lanes, settlements
 from trueup.ledger.store.reconciliation import HourReading
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
-TOPICS = ("on_time", "late", "rejected", "progress")
 CATALOGUE_TOML = """
 [meter.tokens]
 unit = "token"
@@ -76,15 +75,19 @@ class TrueLedger:
     writer: psycopg.Connection
     admin: psycopg.Connection
     timeline: Timeline = field(init=False)
-    subjects: dict[tuple[str, str], int] = field(default_factory=dict)
-    positions: dict[int, dict[str, int]] = field(default_factory=dict)
-    epochs: dict[int, int] = field(default_factory=dict)
+    room: RoomCapture = field(init=False)
 
     def __post_init__(self) -> None:
+        self.room = RoomCapture(self.writer)
         self.timeline = Timeline.from_appended([(1, FROM_THE_BEGINNING_MS, parse(CATALOGUE_TOML))])
         self.set_now(NOON_MS)
         in_force = VersionInForce(1, FROM_THE_BEGINNING_MS, parse(CATALOGUE_TOML))
         catalogue.record_version(self.writer, CatalogueVersion(1, CATALOGUE_TOML, "test"), NOON_MS, in_force)
+
+    @property
+    def positions(self) -> dict[int, dict[str, int]]:
+        """What is captured, by partition and topic."""
+        return self.room.positions
 
     def set_now(self, now_ms: int) -> None:
         """Set the ledger's date."""
@@ -99,26 +102,7 @@ class TrueLedger:
 
         An unaware room looked for who is never billed before anybody was.
         """
-        never_billed = frozenset(() if unaware else [row.customer for row in customers.never_billed(self.writer)])
-        closing = Closing(clock.now_ms(self.writer), periods.calendars(self.writer, core.used(announced)), never_billed)
-        slices = [core.slice_of(one, self.timeline, closing) for one in announced]
-        self.subjects |= capture.number_subjects(self.writer, core.subjects(slices) - self.subjects.keys())
-        if partition not in self.positions:
-            claim = capture.claim(self.writer, "room", partition, dict.fromkeys(TOPICS, 0))
-            self.positions[partition], self.epochs[partition] = dict(claim.positions), claim.epoch
-        held = self.positions[partition]
-        steps = {
-            "on_time": sum(len(one.on_time) for one in announced),
-            "late": sum(len(one.late) for one in announced),
-            "rejected": sum(len(one.rejected) for one in announced),
-            # Offsets of progress records leave gaps: transactions end with records that nobody reads.
-            "progress": announced[-1].progress_offset + 1 - held["progress"],
-        }
-        advances = tuple([capture.Advance(topic, held[topic], held[topic] + step) for topic, step in steps.items()])
-        batch = capture.Batch(partition, self.epochs[partition], advances, core.identities(slices), lambda kept: core.decide(slices, kept))
-        captured = capture.capture(self.writer, "room", batch, self.subjects)
-        self.positions[partition] = {advance.topic: advance.next for advance in advances}
-        return captured.batch_id
+        return self.room.capture(announced, self.timeline, partition, unaware=unaware)
 
     def arm(self) -> None:
         """Let dispatch begin; what arming compares is another test's matter."""

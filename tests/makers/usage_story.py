@@ -21,6 +21,7 @@ from tests.makers.capture_batches import make_announced, make_event, make_forwar
 from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, hours
 from trueup.ledger.periods import PeriodFact
 from trueup.ledger.store import periods
+from trueup.ledger.store.dispatch import cuts
 
 DAY_MS = 24 * HOUR_MS
 PERIOD = PeriodFact(
@@ -71,11 +72,13 @@ def captured_story(ledger: TrueLedger) -> None:
 
 
 def told_story(ledger: TrueLedger) -> None:
-    """The whole of it: captured, cut and sent at 14:00, acknowledged, and read at 17:00 with the very same figures."""
+    """The whole of it: captured, cut shortly before and sent at 14:00, acknowledged, and read at 17:00 with the very same figures."""
     captured_story(ledger)
-    periods.record_period(ledger.writer, PERIOD)
     ledger.arm()
-    ledger.cut(NOON_MS + 2 * HOUR_MS)
+    ledger.cut(NOON_MS + 2 * HOUR_MS - MINUTE_MS)
+    # Learnt between cut and call: seconds, which no price counts, would have waited for one.
+    periods.record_period(ledger.writer, PERIOD)
+    cuts.judge(ledger.writer)
     ledger.send(ACK, NOON_MS + 2 * HOUR_MS)
     read_truly(ledger)
 

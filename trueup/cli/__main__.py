@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from trueup.cli import api_keys, catalogue, customers, dispatching, doctor, events, periods, proving, rejected, schema, street, topics
 from trueup.cli.faults import ANSWER_IS_NO, OK, USAGE, AnswerIsNo, UsageFault, reason
 from trueup.cli.output import say
-from trueup.contracts.errors import PipelineError
+from trueup.contracts.errors import PipelineError, Transient
 from trueup.ledger.store.connection import Unreachable
 from trueup.runtime.settings import SettingsError
 
@@ -45,6 +45,10 @@ def run(arguments: Sequence[str]) -> int:
     except AnswerIsNo as answer:
         say(f"trueup: {answer}")
         return ANSWER_IS_NO
+    except Transient as away:
+        # Somebody could not be asked, so there is no answer: as where Kafka or Postgres is away.
+        say(f"trueup: {away}")
+        return USAGE
     except PipelineError as failure:
         say(f"trueup: {failure}")
         return ANSWER_IS_NO

@@ -13,6 +13,7 @@ import typer
 
 from trueup.cli import catalogue_topic
 from trueup.cli.consent import ask, who
+from trueup.cli.doctor import LONGEST_GRACE_SECONDS
 from trueup.cli.faults import AnswerIsNo, UsageFault
 from trueup.cli.options import AsJson, Yes
 from trueup.cli.output import emit_record, emit_rows, say
@@ -43,10 +44,13 @@ def read(file: Path, *, as_json: bool) -> tuple[str, Catalogue]:
     except UnicodeDecodeError as fault:
         raise AnswerIsNo(f"{file} is not UTF-8: {fault.reason} at byte {fault.start}") from fault
     try:
-        return text, parse(text)
+        catalogue = parse(text)
     except CatalogueError as refused:
         emit_rows([{"line": fault.line, "fault": fault.message} for fault in refused.faults], ("line", "fault"), as_json=as_json)
         raise AnswerIsNo(f"{file} is refused: {len(refused.faults)} {'fault' if len(refused.faults) == 1 else 'faults'}") from refused
+    if catalogue.policy.finalization_grace_seconds > LONGEST_GRACE_SECONDS:
+        raise AnswerIsNo(f"{file}: policy.finalization_grace is longer than the 72 h that Stripe keeps an invoice open")
+    return text, catalogue
 
 
 def check(file: File, as_json: AsJson = False) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from trueup.cli.consent import ask, require_reason, who
+from trueup.cli.csv_rows import TornRow, decoded, rows
 from trueup.cli.faults import AnswerIsNo, UsageFault
 from trueup.cli.options import AsJson, Reason, Yes
 from trueup.cli.output import emit_record, emit_rows, say
@@ -109,11 +108,30 @@ def import_(file: Mappings, reason: Reason, yes: Yes = False, as_json: AsJson = 
 def rows_of(file: Path) -> Iterator[tuple[int, tuple[str, str]]]:
     """The pairs of a CSV, each with the line of the file it ends on; a byte order mark, quotes and blank lines are met."""
     try:
-        reader = csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""))
+        reader = rows(decoded(file.read_bytes()))
     except UnicodeDecodeError as fault:
         raise UsageFault(f"{file} is not UTF-8") from fault
-    missing = [name for name in CSV_COLUMNS if name not in (reader.fieldnames or ())]
+    names: list[str] | None = None
+    for row in reader:
+        if isinstance(row, TornRow):
+            raise UsageFault(f"{file}: {row.detail}")
+        cells = [cell.strip() for cell in row.cells]
+        if names is None:
+            names = _header(file, cells)
+            continue
+        if any(cells[len(names) :]):
+            raise UsageFault(f"{file}: line {row.line} has more cells than the header")
+        named = dict(zip(names, cells, strict=False))
+        yield row.line, (named.get(CSV_COLUMNS[0], ""), named.get(CSV_COLUMNS[1], ""))
+    if names is None:
+        raise UsageFault(f"{file} has no column {', '.join(CSV_COLUMNS)}")
+
+
+def _header(file: Path, names: list[str]) -> list[str]:
+    missing = [name for name in CSV_COLUMNS if name not in names]
     if missing:
         raise UsageFault(f"{file} has no column {', '.join(missing)}")
-    for row in reader:
-        yield reader.line_num, ((row["customer"] or "").strip(), (row["stripe_customer"] or "").strip())
+    twice = [name for name in CSV_COLUMNS if names.count(name) > 1]
+    if twice:
+        raise UsageFault(f"{file} has column {', '.join(twice)} more than once: nobody can tell which is meant")
+    return names

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 import requests
 import stripe
@@ -21,7 +22,7 @@ from trueup.cli.output import emit_rows, say
 from trueup.cli.stripe_meters import check_meters, client_for
 from trueup.cli.target import Target, find_target, ledger
 from trueup.contracts.catalogue import Catalogue
-from trueup.contracts.errors import PipelineError
+from trueup.contracts.errors import PipelineError, Transient
 from trueup.contracts.meters import Meter
 from trueup.ledger.store import clock, deployment
 from trueup.ledger.store.connection import Unreachable
@@ -30,8 +31,10 @@ from trueup.runtime.settings import SettingsError
 
 COLUMNS = ("what", "state", "says", "advice")
 SKEW_SECONDS = 60
+# Stripe's setting "Configure a grace period for invoices" goes no further.
 LONGEST_GRACE_SECONDS = 72 * 3600
 ADVISED_GRACE_SECONDS = 24 * 3600
+WEBHOOK_PATH = "/webhooks/stripe"
 WEBHOOKS_NEEDED = (
     "customer.subscription.created",
     "customer.subscription.updated",
@@ -40,6 +43,15 @@ WEBHOOKS_NEEDED = (
     "invoice.finalized",
     "invoice.voided",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A webhook endpoint as Stripe has it; `enabled_events` may be just `*`."""
+
+    url: str
+    status: str
+    enabled_events: tuple[str, ...]
 
 
 class State(StrEnum):
@@ -107,6 +119,8 @@ def guarded(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findin
         yield Finding(what, State.WRONG, f"Postgres does not answer: {str(failure).strip()}", "TRUEUP_POSTGRES_DSN, the network")
     except (stripe.StripeError, requests.RequestException) as failure:
         yield Finding(what, State.WRONG, f"Stripe refused or does not answer: {failure}", "TRUEUP_STRIPE_API_KEY and what it may read")
+    except Transient as failure:
+        yield Finding(what, State.WRONG, str(failure), "TRUEUP_STRIPE_API_KEY and what it may read, the network")
     except (UsageFault, SettingsError, PipelineError) as failure:
         yield Finding(what, State.WRONG, str(failure))
 
@@ -179,21 +193,35 @@ def recorded_account(target: Target) -> deployment.Deployment | None:
 
 
 def look_at_webhooks(target: Target) -> Iterator[Finding]:
-    """An endpoint that is enabled and hears of periods and invoices."""
-    endpoints = list(client_for(target).v1.webhook_endpoints.list({"limit": 100}).auto_paging_iter())
-    enabled = [endpoint for endpoint in endpoints if endpoint.status == "enabled"]
-    for endpoint in endpoints:
-        if endpoint.status != "enabled":
-            yield Finding(f"webhook {endpoint.url}", State.ADVICE, f"is {endpoint.status}", "enable it in Stripe, or delete it")
-    heard = {event for endpoint in enabled for event in endpoint.enabled_events}
+    """All endpoints of the account, judged."""
+    found = client_for(target).v1.webhook_endpoints.list({"limit": 100}).auto_paging_iter()
+    yield from webhooks_found([Endpoint(one.url, one.status, tuple(one.enabled_events)) for one in found])
+
+
+def webhooks_found(every: Sequence[Endpoint]) -> Iterator[Finding]:
+    """Whether an endpoint is enabled, ours by its path, and hears of periods and invoices."""
+    what = "webhooks"
+    ours = [one for one in every if urlsplit(one.url).path.rstrip("/").endswith(WEBHOOK_PATH)]
+    if every and not ours:
+        # A proxy may show another path to the world, so this proves nothing.
+        advice = f"create one for https://…{WEBHOOK_PATH}, unless a proxy leads one of them there"
+        yield Finding(
+            "webhooks' paths", State.ADVICE, f"none of {len(every)} endpoints ends in {WEBHOOK_PATH}; each is taken for ours", advice
+        )
+        ours = list(every)
+    for one in ours:
+        if one.status != "enabled":
+            yield Finding(f"webhook {one.url}", State.ADVICE, f"is {one.status}", "enable it in Stripe, or delete it")
+    enabled = [one for one in ours if one.status == "enabled"]
+    heard = {event for one in enabled for event in one.enabled_events}
     missing = [event for event in WEBHOOKS_NEEDED if "*" not in heard and event not in heard]
     if not enabled:
-        advice = "create one for https://…/webhooks/stripe; until then the reconciler polls, and learns of everything later"
-        yield Finding("webhooks", State.ADVICE, "no endpoint is enabled", advice)
+        advice = f"create one for https://…{WEBHOOK_PATH}; until then the reconciler polls, and learns of everything later"
+        yield Finding(what, State.WRONG, "no endpoint is enabled", advice)
     elif missing:
-        yield Finding("webhooks", State.WRONG, f"no endpoint hears {', '.join(missing)}", "add these events to it in Stripe")
+        yield Finding(what, State.WRONG, f"no endpoint hears {', '.join(missing)}", "add these events to it in Stripe")
     else:
-        yield Finding("webhooks", State.OK, f"{len(enabled)} enabled, hear what is needed")
+        yield Finding(what, State.OK, f"{len(enabled)} enabled, hear what is needed")
 
 
 def look_at_catalogue(target: Target) -> Iterator[Finding]:

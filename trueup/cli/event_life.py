@@ -28,6 +28,7 @@ TOLD = {
     Fate.CONFLICT: "the same id with another content: on the review desk, counted nowhere",
     Fate.REFUSED: "refused",
     Fate.NOT_YET_READ: "not yet read by the pipeline",
+    Fate.LOST: "read past, and nothing of it was kept; this must not happen: run `trueup prove`, and keep the source topic",
 }
 
 

@@ -23,7 +23,8 @@ from trueup.publisher import Backlogged, InvalidUsage, Publisher
 from trueup.publisher.environment import PublisherSettings
 
 FORMATS = ("jsonl", "csv")
-BACKLOG_SECONDS = 60.0
+STDIN = "stdin"
+TOLD_EVERY_SECONDS = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -51,6 +52,9 @@ def send(
         raise UsageFault("this deployment has no catalogue yet: `trueup catalogue apply FILE`")
     verdicts: Iterable[Accepted | RefusedLine]
     if chosen_format(format_, name) == "csv":
+        if name == STDIN and parse_map(map_).id is None:
+            # Named by its content, a file that is mended and sent again would be counted twice. Named alike, another one is found out.
+            say("a CSV from a pipe is called stdin in its ids: another one conflicts with it; --source or id=COLUMN keeps them apart")
         verdicts = read_trace(content, TraceOptions(name, parse_map(map_), source, customers), scales)
     else:
         verdicts = read_jsonl(content.splitlines(), scales)
@@ -63,7 +67,7 @@ def send(
 def read_input(file: str) -> tuple[str, bytes]:
     """The input's name, which goes into the ids of a trace, and its bytes."""
     if file == "-":
-        return "stdin", sys.stdin.buffer.read()
+        return STDIN, sys.stdin.buffer.read()
     path = Path(file)
     try:
         return path.name, path.read_bytes()
@@ -124,13 +128,27 @@ class Publishers:
         try:
             publish_event(publisher, event)
         except Backlogged:
-            publisher.flush(BACKLOG_SECONDS)
+            wait_for(publisher)
             publish_event(publisher, event)
 
     def flush(self) -> None:
         """Returns when the broker has everything."""
         for publisher in self._by_source.values():
-            publisher.flush(BACKLOG_SECONDS)
+            wait_for(publisher)
+
+
+def wait_for(publisher: Publisher) -> None:
+    """Returns when the broker has everything, and says meanwhile what it waits for.
+
+    DeliveryFailed, with the ids, when the client gives up on something: after five minutes without a broker, unless it is set otherwise.
+    """
+    while True:
+        try:
+            publisher.flush(TOLD_EVERY_SECONDS)
+        except Backlogged as waiting:
+            say(f"waiting for Kafka: {waiting}")
+        else:
+            return
 
 
 def publish_event(publisher: Publisher, event: UsageEvent) -> None:

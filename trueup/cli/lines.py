@@ -15,6 +15,7 @@ from trueup.contracts.quantities import from_decimal_text
 REQUIRED = ("id", "source", "customer", "meter", "value", "time")
 OPTIONAL = ("reason", "corrects", "dimensions")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MOST_DIGITS = 1_000  # far beyond what a quantity may have, and below what Python refuses to read
 INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d+))?\s*(Z|[+-]\d\d:?\d\d)?", re.ASCII | re.IGNORECASE)
 
 
@@ -67,7 +68,10 @@ def instant_ms(text: str, *, utc_by_default: bool) -> int:
     day, clock, fraction, offset = found.groups()
     if offset is None and not utc_by_default:
         raise ValueError(f"{text!r} names no offset from UTC")
-    moment = datetime.fromisoformat(f"{day}T{clock}{(offset or 'Z').upper()}")
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{(offset or 'Z').upper()}")
+    except ValueError as fault:
+        raise ValueError(f"{text!r} is no instant: its day, its time of day or its offset from UTC does not exist") from fault
     return (moment - EPOCH) // timedelta(milliseconds=1) + int((fraction or "0").ljust(3, "0")[:3])
 
 
@@ -148,8 +152,13 @@ def json_object(text: str) -> Mapping[str, Any]:
             raise bad_field("a field is given twice")
         return dict(pairs)
 
+    def whole(digits: str) -> int:
+        if len(digits) > MOST_DIGITS:
+            raise bad_field(f"a number of {len(digits)} digits is no quantity of ours")
+        return int(digits)
+
     try:
-        found = json.loads(text, parse_float=_Float, parse_constant=_Float, object_pairs_hook=once)
+        found = json.loads(text, parse_float=_Float, parse_int=whole, parse_constant=_Float, object_pairs_hook=once)
     except LineFault:
         raise
     except (ValueError, RecursionError) as fault:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -43,7 +42,7 @@ def show(
 ) -> None:
     """Show where billing periods stand. Exit 1 when one was not provable at its deadline."""
     with ledger(find_target()) as connection:
-        rows = [asdict(row) for row in periods.status(connection, customer)]
+        rows = periods.shown(connection, customer)
         emit_rows(rows, COLUMNS, as_json=as_json)
         require_known(connection, customer)
     late = [row for row in rows if row["status"] == NOT_PROVABLE]

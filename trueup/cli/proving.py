@@ -56,6 +56,7 @@ def reconcile(
     try:
         rows = [asdict(row) for row in reconcile_now(settings, customer, from_ms, to_ms)]
     except LookupError as nobody:
+        emit_rows([], DIFFERENCE_COLUMNS, as_json=as_json)
         raise AnswerIsNo(str(nobody)) from nobody
     differing = [row for row in rows if row["explanation"] != AGREES]
     emit_rows(rows if every or as_json else differing, DIFFERENCE_COLUMNS, as_json=as_json)

@@ -10,6 +10,7 @@ from typing import Any
 
 from devstack.background import state_file
 from trueup.cli.faults import AnswerIsNo, UsageFault
+from trueup.cli.output import say
 from trueup.ledger.migrate import require_current
 from trueup.ledger.store import customers
 from trueup.ledger.store.connection import Connection, connect
@@ -17,6 +18,9 @@ from trueup.runtime.clock import Clock, clock_from
 from trueup.runtime.settings import StreetSettings, from_environment
 
 NAMING_VARIABLES = ("TRUEUP_CONFIG", "TRUEUP_KAFKA_BOOTSTRAP", "TRUEUP_POSTGRES_DSN", "TRUEUP_POSTGRES_DSN_FILE")
+
+
+_OF_A_DEPLOYMENT = frozenset({"stripe_url", "stripe_api_key", "partitions", "topic_prefix", "confluent_schema_ids", "clock"})
 
 
 class NothingNamed(UsageFault):
@@ -44,6 +48,9 @@ def find_target() -> Target:
     state = state_file()
     if not state.is_file():
         raise NothingNamed("no street runs here and no TRUEUP_* variable names a deployment: `trueup up`, or see deploy/env.example")
+    ignored = sorted(name for name in os.environ if name.removeprefix("TRUEUP_").removesuffix("_FILE").lower() in _OF_A_DEPLOYMENT)
+    if ignored:
+        say(f"the street that runs here is asked, by its own settings: {', '.join(ignored)} is used with TRUEUP_KAFKA_BOOTSTRAP only")
     return target_of(json.loads(state.read_text(encoding="utf-8")))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from trueup.cli.csv_rows import Row, TornRow, decoded, rows
 from trueup.cli.faults import UsageFault
 from trueup.cli.lines import Accepted, LineFault, RefusedLine, bad_field, instant_ms, quantity_of
-from trueup.contracts.events import UsageEvent, check_fields
+from trueup.contracts.events import RefusalReason, UsageEvent, check_fields
 
 DEFAULT_MAP = "time=TIMESTAMP,meter:input_tokens=ContextTokens,meter:output_tokens=GeneratedTokens"
 SOURCE = "trace"
@@ -45,10 +45,13 @@ class TraceOptions:
 
 
 def parse_map(text: str) -> TraceMap:
-    """`time=COLUMN,meter:NAME=COLUMN,…`, with `customer=` and `id=` where the file has such columns."""
+    """`time=COLUMN,meter:NAME=COLUMN,…`, with `customer=` and `id=` where the file has such columns.
+
+    A part with a comma in it stands in quotes, as in the file itself.
+    """
     named: dict[str, str] = {}
     meters: list[tuple[str, str]] = []
-    for part in text.split(","):
+    for part in next(csv.reader([text], skipinitialspace=True), []):
         name, equals, column = part.strip().partition("=")
         if not equals or not name or not column:
             raise UsageFault(f"--map: {part!r} is not NAME=COLUMN")
@@ -76,37 +79,50 @@ def customer_names(customers: int) -> tuple[str, ...]:
     return tuple(f"customer-{place:03d}" for place in range(1, customers + 1))
 
 
-def header_of(reader: Iterator[list[str]], options: TraceOptions) -> Sequence[str]:
+def header_of(reader: Iterator[Row | TornRow], options: TraceOptions) -> Sequence[str]:
     """The first row that is not blank; it must hold every column of the map."""
-    header = next((row for row in reader if any(cell.strip() for cell in row)), None)
+    header = next(reader, None)
     if header is None:
         raise UsageFault(f"{options.name} is empty")
-    names = [cell.strip() for cell in header]
+    if isinstance(header, TornRow):
+        raise UsageFault(f"{options.name}: {header.detail}")
+    names = [cell.strip() for cell in header.cells]
     missing = [column for column in options.map.columns if column not in names]
     if missing:
         raise UsageFault(f"{options.name} has no column {', '.join(missing)}; it has {', '.join(names)}")
+    twice = [column for column in options.map.columns if names.count(column) > 1]
+    if twice:
+        raise UsageFault(f"{options.name} has column {', '.join(twice)} more than once: nobody can tell which is meant")
     return names
 
 
 def read_trace(content: bytes, options: TraceOptions, scales: Mapping[str, int]) -> Iterator[Accepted | RefusedLine]:
     """Every row and meter as an event or as a refusal; rows are counted from 1, without header and blank lines."""
     try:
-        text = content.decode("utf-8-sig")
+        text = decoded(content)
     except UnicodeDecodeError as fault:
         raise UsageFault(f"{options.name} is not UTF-8: {fault.reason} at byte {fault.start}") from fault
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = rows(text)
     names = header_of(reader, options)
-    row = 0
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
+    for row, read in enumerate(reader, start=1):
+        if isinstance(read, TornRow):
+            behind = "" if options.map.id else "; nothing behind it was read, since ids count rows and nobody knows how many it swallowed"
+            yield RefusedLine(read.line, str(RefusalReason.BAD_FIELD), read.detail + behind)
+            if options.map.id is None:
+                return
             continue
-        row += 1
+        cells = read.cells
+        if any(cell.strip() for cell in cells[len(names) :]):
+            # A number written with a comma, most often: none of its cells can be trusted to stand under their name.
+            detail = f"row {row} has {len(cells)} cells, the header has {len(names)}"
+            yield RefusedLine(read.line, str(RefusalReason.BAD_FIELD), detail)
+            continue
         values = dict(zip(names, (cell.strip() for cell in cells), strict=False))
         for meter, column in options.map.meters:
             try:
-                yield Accepted(reader.line_num, trace_event(values, row, meter, column, options, scales))
+                yield Accepted(read.line, trace_event(values, row, meter, column, options, scales))
             except LineFault as fault:
-                yield RefusedLine(reader.line_num, str(fault.reason), fault.detail)
+                yield RefusedLine(read.line, str(fault.reason), fault.detail)
 
 
 def trace_event(

@@ -9,6 +9,8 @@ from trueup.contracts.errors import Poison
 from trueup.contracts.problems import is_text
 
 _LARGEST_EXPONENT = 1_000
+# PostgreSQL keeps a number digit by digit, and has a last one.
+_MOST_DIGITS = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _in_range(text: str) -> float:
-    if abs(Decimal(text).adjusted()) > _LARGEST_EXPONENT:
+    if len(text) > _MOST_DIGITS or abs(Decimal(text).adjusted()) > _LARGEST_EXPONENT:
         raise ValueError("a number beyond every range")
     return float(text)
 

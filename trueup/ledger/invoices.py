@@ -68,7 +68,7 @@ class InvoiceReading:
 class BilledItem:
     """A subscription item's period on a finalized invoice, and what was posted for it so far."""
 
-    invoice_id: str  # 'none:' and the subscription, where it ended without one; 'unlined:' …, where no line is over it
+    invoice_id: str  # 'none:' …, where it ended without one; 'unlined:' …, where no line is over it
     snapshot_id: int | None
     subscription_item_id: str
     price_id: str
@@ -83,6 +83,7 @@ class BilledItem:
     postings: int
     quantity_invoiced: int
     quantity_missed: int
+    missed_by: str | None = None  # the subscription that will not bill it, where no invoice does
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Holding:
     quantity: int
     events: int
     acknowledged_at: datetime
+    refused: bool = False  # by a report of Stripe's, after its 2xx
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,10 @@ class Publisher:
         self._process = os.getpid()
         self._closed = False
         self._failures: deque[FailedDelivery] = deque()
-        self._producer = Producer({**producer_options(settings, source), "on_delivery": _collect_into(self._failures)})
+        try:
+            self._producer = Producer({**producer_options(settings, source), "on_delivery": _collect_into(self._failures)})
+        except KafkaException as refused:
+            raise PublisherSettingsError(f"TRUEUP_KAFKA__… cannot be used: {refused.args[0].str()}") from refused
         # A publisher that nobody closed still delivers when the interpreter ends, and says so when it could not.
         self._last_words = weakref.finalize(self, _deliver_the_rest, self._producer, self._failures, self._process)
 
@@ -152,7 +155,7 @@ class Publisher:
         try:
             self._produce(customer, record)
         except BufferError:
-            raise Backlogged(f"{len(self._producer)} events wait for the broker; this one was not taken") from None
+            raise Backlogged("the queue for the broker is full; this event was not taken") from None
         except KafkaException as fault:
             raise DeliveryFailed([FailedDelivery(_id_in(record), str(fault))]) from fault
 
@@ -167,7 +170,8 @@ class Publisher:
         left = self._producer.flush() if timeout_seconds is None else self._producer.flush(timeout_seconds)
         self._raise_failures()
         if left:
-            raise Backlogged(f"{left} events still wait for the broker after {timeout_seconds} s")
+            # The client counts reports that were not fetched yet with them.
+            raise Backlogged(f"up to {left} events still wait for the broker after {timeout_seconds} s")
 
     def close(self) -> None:
         """Flush, and take no more events."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -23,8 +24,11 @@ TRANSACTION_TIMEOUT_MS = 15_000
 _TASTE: Mapping[str, int] = {"log_level": 5}
 REQUEST_TIMEOUT_SECONDS = 10.0
 _POLL_SECONDS = 0.02
-# A leader is being elected or a broker started again. The client library calls none of these retriable.
+# Said of what there is not, and for a while of what there is. Who asks for a topic that nobody made waits this long for the answer.
 _HEARSAY = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC})
+_HEARSAY_SECONDS = 5.0
+_ANEW_SECONDS = 0.2
+# A leader is being elected or a broker started again. The client library calls none of these retriable.
 _PASSING = frozenset(
     {
         KafkaError.LEADER_NOT_AVAILABLE,
@@ -42,8 +46,20 @@ def _with_passthrough(settings: StreetSettings, fixed: Mapping[str, Setting]) ->
     bent = sorted(key for key, value in settings.kafka.items() if key in fixed and str(fixed[key]).lower() != value.lower())
     if bent:
         raise SettingsError(f"TRUEUP_KAFKA__… may not change {', '.join(bent)}: correctness rests on it")
+    _understood(frozenset(settings.kafka.items()))
     settings.require("kafka_bootstrap")
     return {**_TASTE, **settings.kafka, **fixed}
+
+
+@cache
+def _understood(own: frozenset[tuple[str, str]]) -> None:
+    """Lets the library read the user's settings before any client of ours is made of them: only it knows what there is."""
+    if not own:
+        return
+    try:
+        AdminClient({"log_level": 0, **dict(own)})
+    except KafkaException as refused:
+        raise SettingsError(f"TRUEUP_KAFKA__… cannot be used: {refused.args[0].str()}") from refused
 
 
 def client_options(settings: StreetSettings) -> Options:
@@ -201,21 +217,25 @@ class OffsetsReader:
         deadline = time.monotonic() + timeout_seconds
         try:
             return self._ask(topic, partition, timeout_seconds, deadline)
+        except KafkaException:
+            # A client that lost all its brokers may go on saying so long after they are back. Whoever asks again asks with a new one.
+            self._ask_with_another()
+            raise
         finally:
             self._hand_over_log()
 
     def _ask(self, topic: str, partition: int, timeout_seconds: float, deadline: float) -> tuple[int, int]:
-        asked_anew = False
+        heard_until = min(deadline, time.monotonic() + _HEARSAY_SECONDS)
         while True:
             try:
                 answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_seconds)
             except KafkaException as error:
                 code = error.args[0].code()
-                if code in _HEARSAY and not asked_anew:
-                    # A broker that stood still leads nothing for a moment. A client that heard so then, and follows no topic, goes on
-                    # saying it long after: a new one asks for itself.
-                    asked_anew = True
-                    self._consumer = Consumer(self._options)
+                if code in _HEARSAY and time.monotonic() < heard_until:
+                    # A broker that stood still leads nothing for a moment, and one that made a topic just now may not know it yet. A
+                    # client that heard so then, and follows no topic, goes on saying it long after: a new one asks for itself.
+                    time.sleep(_ANEW_SECONDS)
+                    self._ask_with_another()
                     continue
                 if time.monotonic() > deadline or code not in _PASSING:
                     raise
@@ -225,6 +245,10 @@ class OffsetsReader:
                 raise KafkaException(f"{topic}/{partition}: no answer about its offsets within {timeout_seconds} s")
             low, high = answer
             return low, high
+
+    def _ask_with_another(self) -> None:
+        self._hand_over_log()
+        self._consumer = Consumer(self._options)
 
     def _hand_over_log(self) -> None:
         """This client has nothing to receive; it is polled only for what the library has to say."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import pydantic_settings
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -87,9 +88,24 @@ class StreetSettings(BaseSettings):
     clock: str = "system"
     room: str = ""  # the process's name, such as dedupe-1
     http_host: str = "127.0.0.1"
-    http_port: int = 0  # 0 takes any free port
+    http_port: int = Field(default=0, ge=0, le=65_535)  # 0 takes any free port
     partitions: int = Field(default=12, ge=1)
     confluent_schema_ids: dict[int, str] = Field(default_factory=dict)  # registry id → our schema, such as {"1": "usage_event"}
+
+    @field_validator("clock", mode="after")
+    @classmethod
+    def _clock_is_known(cls, given: str) -> str:
+        if given != "system" and not given.startswith("simulated:"):
+            raise ValueError(f"the clock is 'system' or 'simulated:FILE', not {given!r}")
+        return given
+
+    @field_validator("postgres_dsn", mode="after")
+    @classmethod
+    def _dsn_is_one(cls, given: str) -> str:
+        """It holds a password, so the text does not repeat it."""
+        if given and "://" not in given and "=" not in given:
+            raise ValueError("this is neither an address (postgresql://…) nor words of the form key=value")
+        return given
 
     @field_validator("kafka", mode="after")
     @classmethod
@@ -137,6 +153,9 @@ def from_environment(settings_class: type[S]) -> S:
     except ValidationError as fault:
         wrong = "; ".join(f"{PREFIX}{'__'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in fault.errors())
         raise SettingsError(f"the configuration cannot be used: {wrong}") from fault
+    except pydantic_settings.SettingsError as fault:
+        # A table given as text that is no JSON, say; it names the field, and not the variable.
+        raise SettingsError(f"the configuration cannot be used: {fault}") from fault
 
 
 def _hidden(key: str, value: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import faulthandler
 import gc
 import logging
 import os
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 
 import faust
 from faust.app.base import BootStrategy
@@ -132,18 +132,18 @@ def serve(settings: Settings, make_transaction: MakeTransaction = KafkaTransacti
     def stream() -> None:
         simulated = clock_from(settings.clock).simulated
         check_topics(settings, names, simulated)
-        with ExitStack() as closing:
-            own_ends = KafkaEnds(settings, names.usage_events)
-            books = KafkaBooks(settings, names.progress, own_ends)
-            catalogue = KafkaCatalogue(settings, own_ends.reader)
-            source = KafkaSource(settings, names.usage_events, simulated)
-            for client in (own_ends, books, catalogue, source):
-                closing.callback(client.close)
-            ports = Ports(source, make_transaction(settings, names), books, catalogue, own_ends)
-            decoder = Decoder(settings.confluent_schema_ids)
-            reading = Stream(ports, decoder, names.usage_events, settings.batch_records, registry, board, stop)
-            reading.join()
-            run(reading.step, stop=stop)
+        own_ends = KafkaEnds(settings, names.usage_events)
+        books = KafkaBooks(settings, names.progress, own_ends)
+        catalogue = KafkaCatalogue(settings, own_ends.reader)
+        source = KafkaSource(settings, names.usage_events, simulated)
+        ports = Ports(source, make_transaction(settings, names), books, catalogue, own_ends)
+        decoder = Decoder(settings.confluent_schema_ids)
+        reading = Stream(ports, decoder, names.usage_events, settings.batch_records, registry, board, stop)
+        reading.join()
+        run(reading.step, stop=stop)
+        # After a failure the process ends with everything open: a member whose assignment failed was seen to close for ever.
+        for client in (source, catalogue, books, own_ends):
+            client.close()
 
     service = _StreamService(lambda: _guarded(settings.room, stream, stop), stop)
     app = host(settings, pages, service, lambda: _end_if_stuck(settings.room, board))
@@ -162,6 +162,8 @@ def _end_if_stuck(room: str, board: Board) -> None:
     health = board.live()
     if not health.ok:
         log.get(room).critical(f"the stream hangs: {health.why}")
+        # Where it hangs is known now and never again.
+        faulthandler.dump_traceback()
         os._exit(CRASHED)
 
 

@@ -40,7 +40,7 @@ def apply(partition: Partition, records: Sequence[Record], timeline: Timeline, d
     batch = _Batch(partition, timeline, topic)
     for record, read in zip(records, decoder.decode_batch([record.value for record in records]), strict=True):
         batch.take(record, read)
-    return batch.decided(offset + 1)
+    return batch.decided(len(records), offset + 1)
 
 
 class _Sums:
@@ -74,6 +74,7 @@ class _Batch:
         self._fresh: dict[bytes, int] = {}
         self._new_ids: dict[int, list[bytes]] = {}
         self._suspects = 0
+        self._arrived = _Sums()
         self._on_time, self._late, self._duplicate, self._refused = _Sums(), _Sums(), _Sums(), _Sums()
         self._newest_ms = partition.newest_arrival_ms
         self._arrival_ms = -1
@@ -90,13 +91,22 @@ class _Batch:
             self._move_to(record.arrival_ms)
         if isinstance(read, Refusal):
             # Of what is kept, not of what came: capture adds up the same from the rejected topic.
-            self._refuse(record, read, bytes_identity(kept(record.value)), 0)
+            term = self._count(bytes_identity(kept(record.value)), 0)
+            self._refuse(record, read, 0, term)
             return
+        key = identity(read.source, read.id)
+        term = self._count(key, read.quantity)
         refusal = envelope_refusal(record) or event_refusal(read, record.arrival_ms, self._meters)
         if refusal is not None:
-            self._refuse(record, refusal, identity(read.source, read.id), read.quantity)
+            self._refuse(record, refusal, read.quantity, term)
             return
-        self._take_fit(record, read)
+        self._take_fit(record, read, key, term)
+
+    def _count(self, key: bytes, quantity: int) -> int:
+        """Counts a record before anything is decided about it, so that whatever loses one afterwards is found out; gives its id's term."""
+        term = id_sum_term(key)
+        self._arrived.add(quantity, term)
+        return term
 
     def _move_to(self, arrival_ms: int) -> None:
         self._arrival_ms = arrival_ms
@@ -107,23 +117,22 @@ class _Batch:
         self._version, catalogue = self._timeline.in_force_at(arrival_ms)
         self._meters = catalogue.meters
 
-    def _refuse(self, record: Record, refusal: Refusal, key: bytes, quantity: int) -> None:
+    def _refuse(self, record: Record, refusal: Refusal, quantity: int, term: int) -> None:
         # Nothing is remembered: once its cause is mended, the same event sent again must not look like a duplicate.
-        self._refused.add(quantity, id_sum_term(key))
+        self._refused.add(quantity, term)
         self._outputs.append(rejected(record, refusal, self._topic, self._partition.number))
 
-    def _take_fit(self, record: Record, event: UsageEvent) -> None:
-        key = identity(event.source, event.id)
+    def _take_fit(self, record: Record, event: UsageEvent, key: bytes, term: int) -> None:
         hashed = record_hash(record.value or b"")
         remembered = self._recall(key)
         if remembered is None:
             self._remember(key, hashed)
         elif remembered == hashed:
-            self._duplicate.add(event.quantity, id_sum_term(key))
+            self._duplicate.add(event.quantity, term)
             return
         else:
             self._suspects += 1
-        self._forward(record, event, key, remembered)
+        self._forward(record, event, term, remembered)
 
     def _recall(self, key: bytes) -> bytes | None:
         held = self._fresh.get(key) or self._partition.known.get(key)
@@ -138,7 +147,7 @@ class _Batch:
         self._fresh[key] = self._hour << HASH_BITS | int.from_bytes(hashed, "big")
         self._new_ids.setdefault(self._hour, []).append(pack(key, hashed))
 
-    def _forward(self, record: Record, event: UsageEvent, key: bytes, suspected: bytes | None) -> None:
+    def _forward(self, record: Record, event: UsageEvent, term: int, suspected: bytes | None) -> None:
         headers: Headers = (self._arrival_header, (HEADER_SOURCE, b"%s%d" % (self._source, record.offset)))
         if record.headers:
             headers = foreign_headers(record.headers) + headers
@@ -147,14 +156,18 @@ class _Batch:
             headers += ((HEADER_LATE_BY, b"%d" % late_ms),)
         if suspected is not None:
             headers += ((HEADER_SUSPECT, suspected.hex().encode()),)
-        (self._late if late_ms else self._on_time).add(event.quantity, id_sum_term(key))
+        (self._late if late_ms else self._on_time).add(event.quantity, term)
         self._outputs.append(Output(Route.LATE if late_ms else Route.ON_TIME, record.key, record.value, headers))
 
-    def decided(self, next_offset: int) -> Decided:
-        """Closes the batch."""
+    def decided(self, records: int, next_offset: int) -> Decided:
+        """Closes the batch. Broken if what was decided is not all that came: such a batch must not be written."""
         if self._newest_ms is None:
             raise Broken(f"source partition {self._partition.number}: an empty batch was to be decided")
         tallies = [sums.tally() for sums in (self._on_time, self._late, self._duplicate, self._refused)]
+        arrived = self._arrived.tally()
+        if arrived.events != records or arrived != _total(tallies):
+            what = f"of {records} records {arrived} arrived, {_total(tallies)} were decided"
+            raise Broken(f"source partition {self._partition.number}, up to offset {next_offset}: {what}")
         progress = ProgressRecord(
             source_partition=self._partition.number,
             first_offset=self._partition.next_offset,
@@ -162,7 +175,7 @@ class _Batch:
             catalogue_version=self._version,
             # The newest arrival ever seen here, not just in this batch: from it a restored memory knows what to forget.
             last_arrival_ms=self._newest_ms,
-            arrived=_total(tallies),
+            arrived=arrived,
             on_time=tallies[0],
             late=tallies[1],
             duplicate=tallies[2],

@@ -109,7 +109,10 @@ def _event() -> dict[str, Any]:
         "source": {"type": "string"},
         "id": {"type": "string"},
         "outcome": {"enum": ["on_time", "late", "refused"]},
-        "duplicates": {"type": "integer"},
+        "duplicates": {
+            "type": "integer",
+            "description": "Deliveries beyond the first that reached the ledger; what the dedupe room remembered is dropped before.",
+        },
         "conflicts": {"type": "integer"},
         "steps": {"type": "array", "items": step},
     }

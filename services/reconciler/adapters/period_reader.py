@@ -25,7 +25,9 @@ ERROR_REPORT = "v1.billing.meter.error_report_triggered"
 class PeriodReader:
     """Reads through stripe-python. Safe to share between threads."""
 
-    def __init__(self, api_key: str, base_address: str | None) -> None:
+    def __init__(self, api_key: str, base_address: str | None, refuse: Callable[[], None] = lambda: None) -> None:
+        """`refuse` is called before each reading, and raises Transient while nothing may be read."""
+        self._refuse = refuse
         self._client = stripe_client(api_key, base_address)
 
     def event_names(self) -> Mapping[str, str]:
@@ -84,6 +86,7 @@ class PeriodReader:
         return self._read(what, lambda: _none_if_missing(lambda: [found.to_dict() for found in read()]))
 
     def _read(self, what: str, read: Callable[[], T]) -> T:
+        self._refuse()
         for attempt in stamina.retry_context(on=Transient, attempts=ATTEMPTS, timeout=RETRY_SECONDS, wait_initial=0.1, wait_max=1.0):
             with attempt:
                 try:

@@ -118,7 +118,8 @@ def _none_if_missing(read: Callable[[], list[Any]]) -> list[Any]:
 def _subscription(found: Any) -> Subscription:
     items = found["items"].data
     meters = {item.price.id: item.price.recurring.meter for item in items if item.price.recurring and item.price.recurring.meter}
-    return Subscription(found.id, int(found.start_date) * 1_000, tuple([item.price.id for item in items]), meters)
+    ended_ms = None if found.ended_at is None else int(found.ended_at) * 1_000
+    return Subscription(found.id, int(found.start_date) * 1_000, ended_ms, tuple([item.price.id for item in items]), meters)
 
 
 def _usage_line(line: Any) -> UsageLine | None:

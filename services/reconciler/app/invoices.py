@@ -98,11 +98,12 @@ class Invoices:
 
     def _read(self, stripe_customer: str) -> None:
         read_at_ms = self._session.run(clock.now_ms)
-        found = self._stripe.invoices(stripe_customer, read_at_ms - REACH_MS)
+        # Previews first: a line that goes from one to an invoice meanwhile is then on both, and not on neither.
         previews = {
             subscription_id: self._stripe.preview(stripe_customer, subscription_id)
             for subscription_id in self._stripe.subscription_ids(stripe_customer)
         }
+        found = self._stripe.invoices(stripe_customer, read_at_ms - REACH_MS)
         told = self._session.run(lambda connection: invoices.told_prices(connection, stripe_customer))
         lines = [line for some in (*(invoice.lines for invoice in found), *previews.values()) for line in some]
         shown = [(line.price_id, line.currency) for line in lines if line.price_id]

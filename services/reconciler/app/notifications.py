@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from services.reconciler.core.webhooks import NOTHING_TOLD, Event, Folded, event_of, fold, hinted
-from services.reconciler.metrics import EVENTS_MISSED, METER_EVENTS_REJECTED, WEBHOOK_LAST, WEBHOOKS
+from services.reconciler.metrics import EVENTS_MISSED, EVENTS_MISSED_LAST, METER_EVENTS_REJECTED, WEBHOOK_LAST, WEBHOOKS
 from services.reconciler.ports import EventReads
 from trueup.contracts.errors import Broken, Poison, Transient
 from trueup.contracts.webhooks import StripeWebhook, read_event
@@ -38,8 +38,18 @@ class Notifications:
         self._registry = registry
         self._log = log.get("notifications")
         self.told: Folded = NOTHING_TOLD
+        self._recalled = False
         self.next_poll_ms = 0
         self.trouble: str | None = None  # why gaps between notifications are not closed
+
+    def recall(self) -> None:
+        """Show when the last notification came before this process began, once: a silence must not end with a restart."""
+        if self._recalled:
+            return
+        last_ms = self._session.run(periods.last_webhook_ms)
+        if self._registry is not None and last_ms is not None:
+            self._registry.set(WEBHOOK_LAST, last_ms / 1_000)
+        self._recalled = True
 
     def keep(self, webhooks: Sequence[StripeWebhook]) -> frozenset[str]:
         """Keep notifications; gives the customers they hint at. One of another mode halts: it is not about these books."""
@@ -58,11 +68,11 @@ class Notifications:
             events.append(event)
             told.append(_told(event, webhook.created_ms, webhook.received_at_ms, "webhook", webhook.body.decode()))
         new = self._session.run(lambda connection: periods.record_told(connection, told))
-        self._count(webhooks, len(told), new)
+        self._count(webhooks, len(told), len(new))
         if any(event.type == ERROR_REPORT for event in events):
             # A notification does not carry what it reports.
             self.next_poll_ms = 0
-        return self._fold(events)
+        return self._fold(events, new)
 
     def poll(self, now_ms: int) -> frozenset[str]:
         """Ask for the events of the last days that no webhook brought; gives the customers they hint at."""
@@ -82,8 +92,12 @@ class Notifications:
             _told(event, event.created_ms, now_ms, "poll", json.dumps(body, default=str))
             for event, body in zip(events, bodies, strict=True)
         ]
-        missed = self._session.run(lambda connection: periods.record_told(connection, told))
-        self._session.run(lambda connection: periods.store_poll(connection, until_ms, missed))
+        new = self._session.run(lambda connection: periods.record_told(connection, told))
+        # What the first poll of all finds is from before anybody listened.
+        missed = 0 if last_ms is None else len(new)
+        missed_at_ms = self._session.run(lambda connection: periods.store_poll(connection, until_ms, missed))
+        if self._registry is not None and missed_at_ms is not None:
+            self._registry.set(EVENTS_MISSED_LAST, missed_at_ms / 1_000)
         if missed:
             self._log.warning("polling found events that no webhook had brought", missed=missed, since_ms=since_ms)
             if self._registry is not None:
@@ -91,7 +105,7 @@ class Notifications:
         self.next_poll_ms = (now_ms // self._poll_ms + 1) * self._poll_ms if reported else now_ms + AGAIN_MS
         if reported:
             self.trouble = None
-        return self._fold(events) if missed else frozenset()
+        return self._fold(events, new) if new else frozenset()
 
     def _answered(self, read: Callable[[], None]) -> bool:
         try:
@@ -113,11 +127,15 @@ class Notifications:
             if self._registry is not None:
                 self._registry.increase(METER_EVENTS_REJECTED, report.error_count)
 
-    def _fold(self, events: Sequence[Event]) -> frozenset[str]:
+    def _fold(self, events: Sequence[Event], new: Sequence[ToldEvent]) -> frozenset[str]:
         before, self.told = self.told, fold(self.told, events)
-        # What changed nothing of what was told hints at nothing new.
-        fresh = [event for event in events if event.object_id is None or before.get(event.object_id) != self.told.get(event.object_id)]
-        return hinted(fresh)
+        # One that was not known hints, also where another of its object stands: within one second ids say nothing of the order. So does a
+        # known one that moves what stands: it was kept by a call whose answer was lost, or by an earlier life of this room.
+        unknown = {one.event_id for one in new}
+        return hinted([event for event in events if event.event_id in unknown or self._moved(before, event)])
+
+    def _moved(self, before: Folded, event: Event) -> bool:
+        return event.object_id is None or before.get(event.object_id) != self.told.get(event.object_id)
 
     def _unreadable(self, records: int) -> None:
         if self._registry is not None:

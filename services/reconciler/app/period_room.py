@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from services.reconciler.adapters.webhook_topic import Received, WebhookTopic
 from services.reconciler.app.flushing import Flushing
 from services.reconciler.app.notifications import Notifications
 from services.reconciler.app.periods import Periods
-from services.reconciler.metrics import DEADLINE
+from services.reconciler.metrics import DEADLINE, NOT_PROVABLE, NOT_PROVABLE_WORTH
 from trueup.contracts.errors import Broken, Restart, Transient
 from trueup.ledger.access.account import OwnAccount
 from trueup.ledger.store import periods
@@ -22,6 +23,7 @@ from trueup.runtime.web import Activity, Health
 
 LOOK_SECONDS = 0.2
 AFTER_FAILURE_SECONDS = 1.0
+POLL_ANYWAY_SECONDS = 60.0
 SHOWN_STATES = ("unsent", "in_flight", "closing", "not_provable")
 
 
@@ -55,8 +57,11 @@ class PeriodRoom:
         self._log = log.get("periods")
         self._hints: set[str] = set()
         self._received: Received | None = None  # read, and not in the ledger yet
+        self._behind_since: float | None = None  # since when a poll waits for webhooks to be read; on the monotonic clock
         self._broken: str | None = None
         self._unread: str | None = None  # why the last look at customers was not whole
+        self._unconfirmed: str | None = None  # why nothing is read from Stripe at all
+        self._confirm_at = 0.0
         self._trouble: str | None = "nothing was looked at yet"
         self._in_hand = True
         self._looked_ms = -1
@@ -103,11 +108,11 @@ class PeriodRoom:
     def step(self) -> int:
         """One look; says how much was done."""
         parts = self._parts
-        if parts.own is not None:
-            parts.own.confirmed(parts.session)
+        self._confirm()
         now_ms = parts.clock.now_ms()
+        parts.notifications.recall()
         done = self._receive()
-        if now_ms >= parts.notifications.next_poll_ms:
+        if now_ms >= parts.notifications.next_poll_ms and self._webhooks_read():
             self._in_hand = True
             self._hints |= parts.notifications.poll(now_ms)
             done += 1
@@ -126,9 +131,22 @@ class PeriodRoom:
             self._show()
         self._work += done
         self._looked_ms = now_ms
-        self._trouble = self._unread or parts.notifications.trouble
+        self._trouble = self._unconfirmed or self._unread or parts.notifications.trouble
         self._in_hand = False
         return done
+
+    def _confirm(self) -> None:
+        """Make sure of the account. While Stripe does not say, readers refuse: notifications, flushes and closes go on without them."""
+        own = self._parts.own
+        # Each time may take as long as Stripe keeps us waiting, and what goes on meanwhile must not take that long.
+        if own is not None and time.monotonic() >= self._confirm_at:
+            before, self._unconfirmed = self._unconfirmed, own.why_not_yet(self._parts.session)
+            if self._unconfirmed is not None:
+                self._confirm_at = time.monotonic() + AFTER_FAILURE_SECONDS
+            elif before is not None:
+                # What was judged unread is read now, and not at its next date.
+                self._parts.notifications.next_poll_ms = 0
+                self._parts.periods.look_at_all(self._parts.clock.now_ms())
 
     def _receive(self) -> int:
         topic = self._parts.webhooks
@@ -141,6 +159,20 @@ class PeriodRoom:
         self._received = None
         topic.commit(received)
         return len(received.webhooks)
+
+    def _webhooks_read(self) -> bool:
+        """Whether the poll finds what no webhook brought: what lies unread on their topic was not missed.
+
+        A topic that can't be read holds the poll up for a minute only, since then nothing else tells what Stripe did.
+        """
+        topic = self._parts.webhooks
+        if topic is None or not topic.behind():
+            self._behind_since = None
+            return True
+        now_seconds = time.monotonic()
+        if self._behind_since is None:
+            self._behind_since = now_seconds
+        return now_seconds - self._behind_since > POLL_ANYWAY_SECONDS
 
     def _due_ms(self) -> int | None:
         parts = self._parts
@@ -155,6 +187,11 @@ class PeriodRoom:
         for state, at_ms in found.items():
             if state in SHOWN_STATES:
                 registry.set(DEADLINE, at_ms / 1_000, state=state)
+        registry.clear(NOT_PROVABLE)
+        registry.clear(NOT_PROVABLE_WORTH)
+        for currency, (count, amount_minor) in self._parts.session.run(periods.lately_not_provable).items():
+            registry.set(NOT_PROVABLE, count, currency=currency)
+            registry.set(NOT_PROVABLE_WORTH, float(amount_minor), currency=currency)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from services.reconciler.app.capturing import Capturing
 from services.reconciler.app.flushing import PERIOD_ENDED
+from services.reconciler.app.newest_catalogue import NewestCatalogue
 from services.reconciler.core.closing import Change, Invoice, Period, PeriodInvoice, invoice_of, judge, next_look_ms
 from services.reconciler.core.timeline import facts_of
 from services.reconciler.metrics import READS
 from services.reconciler.ports import PeriodReads
-from trueup.contracts.catalogue import Catalogue, parse
 from trueup.contracts.errors import Transient
 from trueup.contracts.plans import plan_of
 from trueup.contracts.quantities import summary_to_smallest
@@ -41,7 +41,7 @@ class Periods:
         self._sweep_ms = sweep_seconds * 1_000
         self._registry = registry
         self._event_names: Mapping[str, str] = {}
-        self._catalogue: tuple[str, Catalogue] | None = None
+        self._catalogue = NewestCatalogue(session)
         self._log = log.get("periods")
         self._next_ms: dict[str, int] = {}
         self._awaits: dict[str, int] = {}
@@ -78,6 +78,10 @@ class Periods:
         for billed in self._session.run(reconciliation.billed_customers):
             self._next_ms.setdefault(billed.stripe_customer, now_ms)
         return [customer for customer, at_ms in self._next_ms.items() if at_ms <= now_ms]
+
+    def look_at_all(self, now_ms: int) -> None:
+        """Make everybody due: nothing that was looked at so far was read."""
+        self._next_ms = dict.fromkeys(self._next_ms, now_ms)
 
     def look(self, stripe_customers: Collection[str], now_ms: int) -> int:
         """Look at customers; says how many could not be read. Those are looked at again in a minute."""
@@ -135,9 +139,11 @@ class Periods:
 
     def _learn(self, stripe_customer: str, customer: str | None, now_ms: int) -> Mapping[str, int]:
         """Periods and plans of all subscriptions become facts; says when each of those that ended did."""
+        # Not `now_ms`: what was looked at before in this round may have taken its time.
+        read_at_ms = self._session.run(clock.now_ms)
         subscriptions = self._stripe.subscriptions(stripe_customer)
         names = self._names([item.meter_id for one in subscriptions for item in one.items])
-        catalogue = self._newest_catalogue()
+        catalogue = self._catalogue.get()
 
         def keep(connection: Connection) -> None:
             with connection.transaction():
@@ -147,7 +153,14 @@ class Periods:
                     for fact in facts_of(subscription, names, plan, now_ms - REACH_MS, held):
                         self.work += periods.record_period(connection, fact)
                     if catalogue is not None and customer is not None:
-                        seen = plans.Seen(customer, subscription.subscription_id, subscription.start_ms, subscription.prices)
+                        seen = plans.Seen(
+                            customer=customer,
+                            subscription_id=subscription.subscription_id,
+                            start_ms=subscription.start_ms,
+                            ended_ms=subscription.ended_ms,
+                            prices=subscription.prices,
+                            read_at_ms=read_at_ms,
+                        )
                         self.work += plans.learn(connection, seen, catalogue)
 
         self._session.run(keep)
@@ -159,14 +172,6 @@ class Periods:
             self._event_names = self._stripe.event_names()
         return self._event_names
 
-    def _newest_catalogue(self) -> Catalogue | None:
-        text = self._session.run(reconciliation.newest_catalogue_text)
-        if text is None:
-            return None
-        if self._catalogue is None or self._catalogue[0] != text:
-            self._catalogue = (text, parse(text))
-        return self._catalogue[1]
-
     def _close(
         self, period: DuePeriod, invoice: Invoice | None, now_ms: int, subscription_over: bool, unread: list[Transient]
     ) -> int | None:
@@ -174,7 +179,8 @@ class Periods:
 
         With something unread nothing is called settled: an invoice may be there that was not seen.
         """
-        if period.end_ms <= now_ms and period.status == "open":
+        # With nothing to send there is nothing to flush: done at once, it would only ask for another look, and that one for another flush.
+        if period.end_ms <= now_ms and period.status == "open" and (period.unsent_segments or period.open_intents):
             self._session.run(lambda connection: flush.request(connection, period.customer, PERIOD_ENDED))
         asked = period
         period = _answer(lambda: self._compared(asked, now_ms), asked, unread)
@@ -193,6 +199,9 @@ class Periods:
             if self._session.run(lambda connection: periods.record_event(connection, event)):
                 self.work += 1
                 self._tell(period, change)
+                if period.status == change.status == "closing" and change.invoice_id != period.invoice_id:
+                    # Its draft is told of: what was captured since the period ended still reaches it.
+                    self._session.run(lambda connection: flush.request(connection, period.customer, PERIOD_ENDED))
         # One that is provable only waits for its invoice, and a date that came without notice is nobody's to keep.
         if change.status == "closing" and not known.provable and change.finalizes_ms >= known.foretold_ms:
             self._unproved[period.subscription_item_id, period.start_ms] = change.finalizes_ms

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from services.reconciler.app.newest_catalogue import NewestCatalogue
 from services.reconciler.core.figures import Figure, figure_of, is_exact, windows_of
 from services.reconciler.core.reads import LaneRead
 from services.reconciler.metrics import READS
 from services.reconciler.ports import StripeReads, Subscription
-from trueup.contracts.catalogue import Catalogue, parse
 from trueup.contracts.errors import Transient
 from trueup.ledger.store import clock, reconciliation
 from trueup.ledger.store.plans import Seen
@@ -44,6 +44,7 @@ class Reading:
         self._readers = readers
         self._registry = registry
         self._meter_ids: Mapping[str, str] = {}
+        self._catalogue = NewestCatalogue(session)
         self._log = log.get("reading")
         self.work = 0
 
@@ -53,8 +54,6 @@ class Reading:
             return Outcome(0, 0)
         if not self._learn_meters():
             return Outcome(1, 1)
-        text = self._session.run(reconciliation.newest_catalogue_text)
-        catalogue = None if text is None else parse(text)
         failures = 0
         for chunk in _chunks(customers):
             read_at_ms = self._session.run(clock.now_ms)
@@ -64,7 +63,7 @@ class Reading:
                     if found is None:
                         failures += 1
                     else:
-                        self._keep_subscriptions(customer, found, catalogue, read_at_ms)
+                        self._keep_subscriptions(customer, found, read_at_ms)
         return Outcome(len(customers), failures)
 
     def lanes(self, reads: Sequence[LaneRead], lanes: Mapping[int, Lane]) -> Outcome:
@@ -135,10 +134,11 @@ class Reading:
         self,
         customer: BilledCustomer,
         found: list[tuple[Subscription, list[PreviewLine]]],
-        catalogue: Catalogue | None,
         read_at_ms: int,
     ) -> None:
-        seen = [Seen(customer.customer, one.subscription_id, one.start_ms, one.prices) for one, _lines in found]
+        # The newest one for each: by an old one a plan that got another name would get its old name back.
+        catalogue = self._catalogue.get()
+        seen = [Seen(customer.customer, one.subscription_id, one.start_ms, one.ended_ms, one.prices, read_at_ms) for one, _lines in found]
         previews = {subscription.subscription_id: lines for subscription, lines in found}
         self._session.run(
             lambda connection: reconciliation.store_subscriptions(connection, customer, seen, catalogue, previews, read_at_ms)

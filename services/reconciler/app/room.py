@@ -107,7 +107,15 @@ class Reconciler:
             return self._round() if self._clock.now_ms() >= self._progress.next_round_ms else self._welcome() + self._bill()
         except Transient as away:
             self._fail(str(away))
+            self._show_at_least_the_proof()
             return 0
+
+    def _show_at_least_the_proof(self) -> None:
+        """What the ledger says needs no answer of Stripe; when it is the ledger that is away, nothing is shown."""
+        try:
+            self._show(None)
+        except Transient as away:
+            self._log.warning("the proof is not shown", why=str(away))
 
     def _round(self) -> int:
         now_ms = self._clock.now_ms()

@@ -148,8 +148,12 @@ def _status(period: Period, invoice: Invoice | None, finalizes_ms: int, now_ms: 
 
 
 def _unannounced(period: Period, invoice: Invoice | None, finalizes_ms: int) -> bool:
-    """Whether its invoice became final before the date that was foretold: made and finalized at once by a cancellation, say."""
-    return invoice is not None and invoice.final and finalizes_ms < period.foretold_ms
+    """Whether its invoice became final before the date that was foretold: made and finalized at once by a cancellation, say.
+
+    An invoice that was seen before, and could not be read just now, is as final as it was.
+    """
+    final = period.invoice_id is not None if invoice is None else invoice.final
+    return final and finalizes_ms < period.foretold_ms
 
 
 def _provable_by_ms(period: Period, invoice: Invoice | None, finalizes_ms: int) -> int:

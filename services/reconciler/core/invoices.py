@@ -72,14 +72,15 @@ def divide(
 ) -> tuple[Allocation, ...]:
     """Divide what stands in acknowledged: as much as was billed and not covered yet is invoiced, the rest is missed.
 
-    What Stripe acknowledged last is missed first. A total below zero is billed as none, so that all of it is missed; what was billed
-    beyond our total stays Stripe's surplus, which nobody corrects without a person. `amount_at` prices a whole quantity of the period.
+    What Stripe said it refused after all is missed first, then what it acknowledged last. A total below zero is billed as none, so that
+    all of it is missed; what was billed beyond our total stays Stripe's surplus, which nobody corrects without a person. `amount_at`
+    prices a whole quantity of the period.
     """
     total = sum(holding.quantity for holding in holdings)
     invoiced = min(max(billed - invoiced_before, 0), total) if total > 0 else 0
     missing = total - invoiced
     parts: list[tuple[Holding, int]] = []
-    for holding in sorted(holdings, key=lambda one: (one.acknowledged_at, one.intent_id), reverse=True):
+    for holding in sorted(holdings, key=lambda one: (one.refused, one.acknowledged_at, one.intent_id), reverse=True):
         same_sign = holding.quantity * missing > 0
         part = (min if missing > 0 else max)(holding.quantity, missing) if same_sign else 0
         missing -= part

@@ -80,7 +80,7 @@ def facts_of(
         newest = max(known, key=lambda fact: fact.start_ms, default=None)
         if newest is not None and newest.end_ms > item.period_start_ms:
             facts.append(replace(newest, end_ms=item.period_start_ms))
-        for start_ms, end_ms in _periods(subscription, item, max(since_ms, 0 if newest is None else newest.end_ms)):
+        for start_ms, end_ms in _periods(subscription, item, since_ms, 0 if newest is None else newest.end_ms):
             facts.append(
                 PeriodFact(
                     subscription_item_id=item.item_id,
@@ -97,22 +97,25 @@ def facts_of(
     return sorted(facts, key=lambda fact: (fact.start_ms, fact.subscription_item_id))
 
 
-def _periods(subscription: Subscription, item: Item, since_ms: int) -> Iterator[tuple[int, int]]:
+def _periods(subscription: Subscription, item: Item, since_ms: int, known_end_ms: int) -> Iterator[tuple[int, int]]:
     end_ms = item.period_end_ms
     if subscription.ended_ms is not None:
         end_ms = max(item.period_start_ms, min(end_ms, subscription.ended_ms))
     yield item.period_start_ms, end_ms
     if item.created_ms - subscription.created_ms <= _MADE_TOGETHER_MS:
-        yield from _earlier(subscription, item, since_ms)
+        yield from _earlier(subscription, item, since_ms, max(subscription.start_ms, known_end_ms))
 
 
-def _earlier(subscription: Subscription, item: Item, since_ms: int) -> Iterator[tuple[int, int]]:
-    """The periods before the current one, if the calendar explains the current one: else nothing is guessed."""
+def _earlier(subscription: Subscription, item: Item, since_ms: int, first_ms: int) -> Iterator[tuple[int, int]]:
+    """The periods between `first_ms` and the current one, if the calendar explains the current one: else nothing is guessed.
+
+    What is known ends where it was told to, on whatever day: of the calendar's period around that day only the rest is left.
+    """
     number = _number_of(subscription.anchor_ms, item)
     begins_ms = item.period_start_ms
-    while number is not None and begins_ms > max(subscription.start_ms, since_ms):
+    while number is not None and begins_ms > max(first_ms, since_ms):
         number -= 1
-        start_ms = max(anniversary_ms(subscription.anchor_ms, item.interval, item.interval_count, number - 1), subscription.start_ms)
+        start_ms = max(anniversary_ms(subscription.anchor_ms, item.interval, item.interval_count, number - 1), first_ms)
         yield start_ms, begins_ms
         begins_ms = start_ms
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from trueup.contracts.problems import is_text
+
 # Events of one object in one second are told apart by how far they take it.
 _RANK: Mapping[str, int] = {"created": 0, "updated": 1, "finalized": 3, "payment_failed": 4, "paid": 5, "payment_succeeded": 5}
 _LAST: Mapping[str, int] = {"voided": 6, "marked_uncollectible": 6, "deleted": 7}
 _USUAL_RANK = 2
+_LONGEST_ID = 255
 # What says something of periods, deadlines and invoices.
 HINTING = ("customer.subscription.", "invoice.", "subscription_schedule.")
 
@@ -73,14 +76,19 @@ def event_of(body: Mapping[str, Any]) -> Event:
         customer = customer.get("id")
     if found.get("object") == "customer":
         customer = found.get("id")
-    object_id = found.get("id")
     return Event(
         event_id=str(body["id"]),
         type=str(body["type"]),
         created_ms=_milliseconds(body.get("created")),
-        object_id=object_id if isinstance(object_id, str) else None,
-        stripe_customer=customer if isinstance(customer, str) else None,
+        object_id=_id(found.get("id")),
+        stripe_customer=_id(customer),
     )
+
+
+def _id(value: Any) -> str | None:
+    """An id as Stripe makes them: what no column or index of a database takes is none."""
+    fits = isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and "\0" not in value and is_text(value)
+    return value if fits else None
 
 
 def _object(value: Any) -> Mapping[str, Any]:

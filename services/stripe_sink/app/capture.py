@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from services.stripe_sink.adapters.capture_topics import At, CaptureTopics
 from services.stripe_sink.app.capture_catalogue import CaptureCatalogue
 from services.stripe_sink.app.capture_closing import CaptureClosing
+from services.stripe_sink.app.restored import disarm_restored
 from services.stripe_sink.config import CAPTURE_GROUP, Settings
 from services.stripe_sink.core import capture as core
 from services.stripe_sink.core.inflow import Inflow, Kind, Step
@@ -25,6 +26,7 @@ from trueup.contracts.codec import Decoder, decode_progress
 from trueup.contracts.errors import Broken, Poison, Transient
 from trueup.ledger import migrate
 from trueup.ledger.store import capture as ledger
+from trueup.ledger.store.dispatch import arming
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime import log
 from trueup.runtime.catalogue_topic import CatalogueTopic
@@ -65,7 +67,9 @@ class Capture:
         self._log = log.get("capture")
         # Two processes of one name must not be taken for each other in what is written down.
         self._holder = f"{settings.room}/{os.getpid()}"
-        self._session = Session(settings.postgres_dsn, f"trueup-{self._holder}/capture", before_use=before_use)
+        self._before_use = before_use
+        self._server: str | None = None
+        self._session = Session(settings.postgres_dsn, f"trueup-{self._holder}/capture", before_use=self._meet)
         self._topics = CaptureTopics(settings)
         self._ends_reader = OffsetsReader(settings)
         self._catalogue_topic = CatalogueTopic(settings, CAPTURE_GROUP, self._ends_reader)
@@ -75,7 +79,6 @@ class Capture:
         self._inflows: dict[int, Inflow] = {}
         self._ends: dict[At, int] = {}
         self._paused: set[At] = set()
-        self._subjects: dict[tuple[str, str], int] = {}
         self._work = 0
         self._trouble = ""
         self._schema_seen = False
@@ -95,7 +98,8 @@ class Capture:
         handled = 0
         if time.monotonic() >= self._not_before:
             try:
-                self._look_back()
+                if self._inflows and time.monotonic() >= self._look_back_at:
+                    self._look_back()
                 self._take_over()
                 self._follow_catalogue()
                 handled = self._capture_all()
@@ -170,17 +174,41 @@ class Capture:
                 raise Broken(f"{self._topics.topic[kind]} {partition}:{raw.offset}: {fault}") from fault
         self._ends |= fetched.ends
 
+    def _meet(self, connection: Connection) -> None:
+        """Look at a new connection: files are put back under a stopped server only, and behind a new start may stand an older ledger.
+
+        Where all partitions are level nothing else would tell: a subject that only the lost ledger had numbered is no step back.
+        """
+        if self._before_use is not None:
+            self._before_use(connection)
+        server = arming.server_start(connection)
+        known, self._server = self._server, server
+        if known is not None and known != server:
+            self._begin_anew()
+            raise Transient("the ledger's server was started anew: what was known of the ledger is asked for again")
+
     def _look_back(self) -> None:
-        """Let go of partitions in which the ledger stands behind us: it was put back from a copy, which nobody announces."""
-        if not self._inflows or time.monotonic() < self._look_back_at:
-            return
-        self._look_back_at = time.monotonic() + LOOK_BACK_SECONDS
-        held = self._session.run(lambda connection: ledger.positions(connection, self._topics.topic[Kind.PROGRESS]))
+        """Begin anew when the ledger stands behind us: it was put back from a copy, which nobody announces.
+
+        Our positions are those of rows that were committed before, and another owner only moves on from there: a healthy ledger
+        is never behind them. Put back under a running server it may be armed still, and the guard does not look a second time.
+        """
         captured = {partition: inflow.positions[Kind.PROGRESS] for partition, inflow in self._inflows.items()}
-        for partition in behind(captured, held):
-            self._log.warning("read again", partition=partition, captured=captured[partition], ledger=held.get(partition))
-            del self._inflows[partition]
-            self._retake_at = 0.0
+        held = self._session.run(lambda connection: ledger.positions(connection, self._topics.topic[Kind.PROGRESS]))
+        self._look_back_at = time.monotonic() + LOOK_BACK_SECONDS
+        partitions = behind(captured, held)
+        if partitions:
+            self._session.run(lambda connection: disarm_restored(connection, partitions))
+            self._begin_anew()
+            raise Transient(f"the ledger stands behind what was captured, in partitions {partitions}: it is read again")
+
+    def _begin_anew(self) -> None:
+        """Forget whatever a ledger said that may be gone; everything is read again from where the one that answers now stands."""
+        self._inflows.clear()
+        self._catalogue.record_again()
+        self._closing = CaptureClosing(self._session)
+        self._schema_seen = False
+        self._retake_at = self._catalogue_at = 0.0
 
     def _take_over(self) -> None:
         """Claim what was assigned and is not held, then read everything from where the ledger stands."""
@@ -226,6 +254,8 @@ class Capture:
             if step is None:
                 continue
             if not fresh:
+                # Before the catalogue, which is recorded again when the ledger has gone back.
+                self._look_back()
                 self._work += self._catalogue.refresh()
                 fresh = True
             if not self._catalogue.timeline.versions:
@@ -236,14 +266,14 @@ class Capture:
     def _capture(self, inflow: Inflow, step: Step) -> int:
         closing = self._closing.known(core.used(step.announced))
         slices = [core.slice_of(announced, self._catalogue.timeline, closing) for announced in step.announced]
-        self._number(core.subjects(slices))
+        subjects = self._numbered(inflow, core.subjects(slices))
         advances = [ledger.Advance(self._topics.topic[kind], step.expected[kind], step.next[kind]) for kind in Kind]
         batch = ledger.Batch(
             inflow.partition, inflow.epoch, tuple(advances), core.identities(slices), lambda kept: core.decide(slices, kept)
         )
         began = time.monotonic()
         try:
-            captured = self._session.run(lambda connection: ledger.capture(connection, self._settings.room, batch, self._subjects))
+            captured = self._session.run(lambda connection: ledger.capture(connection, self._settings.room, batch, subjects))
         except ledger.Fenced as fenced:
             self._log.warning("fenced", partition=inflow.partition, why=str(fenced))
             self._registry.increase(metrics.FENCED)
@@ -251,16 +281,19 @@ class Capture:
             self._retake_at = time.monotonic() + RETAKE_SECONDS
             return 0
         self._registry.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
-        inflow.captured(step)
+        inflow.captured(step, subjects)
         self._topics.show_positions(inflow.partition, inflow.positions)
         self._count(captured)
         self._work += max(1, step.events)
         return step.events
 
-    def _number(self, subjects: set[tuple[str, str]]) -> None:
-        unknown = subjects - self._subjects.keys()
+    def _numbered(self, inflow: Inflow, subjects: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """The subjects' numbers; asked for once as long as the partition is held."""
+        numbers = {subject: inflow.subjects[subject] for subject in subjects if subject in inflow.subjects}
+        unknown = subjects - numbers.keys()
         if unknown:
-            self._subjects |= self._session.run(lambda connection: ledger.number_subjects(connection, unknown))
+            numbers |= self._session.run(lambda connection: ledger.number_subjects(connection, unknown))
+        return numbers
 
     def _count(self, captured: ledger.Captured) -> None:
         decision = captured.decision

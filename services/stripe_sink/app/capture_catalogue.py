@@ -14,6 +14,7 @@ class CaptureCatalogue:
     def __init__(self, topic: CatalogueTopic, session: Session) -> None:
         self._topic = topic
         self._session = session
+        self._read: list[Appended] = []
         self._unrecorded: list[Appended] = []
         self.timeline = Timeline()
 
@@ -34,13 +35,20 @@ class CaptureCatalogue:
 
     def refresh(self) -> int:
         """Read up to an end asked for now, and record what is new; Transient when either cannot be done yet."""
-        self._unrecorded += self._topic.read_on()
+        appended = self._topic.read_on()
+        self._read += appended
+        self._unrecorded += appended
         recorded = 0
         while self._unrecorded:
             self._record(self._unrecorded[0])
             self._unrecorded.pop(0)
             recorded += 1
         return recorded
+
+    def record_again(self) -> None:
+        """Begin with the first version: the ledger that answers from now on may hold none of them."""
+        self._unrecorded = list(self._read)
+        self.timeline = Timeline()
 
     def _record(self, appended: Appended) -> None:
         version = appended.version

@@ -32,7 +32,7 @@ from trueup.runtime.web import Activity, Health
 
 AFTER_FAILURE_SECONDS = 0.5
 MEASURE = "measure"
-STATES = ("unsent", "in_flight", "unknown", "unmapped", "no_plan")
+STATES = ("unsent", "in_flight", "unknown", "unmapped", "no_plan", "ambiguous_plan", "no_price")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class DispatchLimits:
     senders: int = 4
     look_seconds: float = 0.1
     measure_seconds: float = 5.0
+    settle_lease_seconds: float = 20.0
     sender: SenderLimits = field(default_factory=SenderLimits)
 
 
@@ -70,7 +71,7 @@ class Dispatch:
         before_use: Callable[[Connection], None] | None = None,
     ) -> None:
         self._limits = limits or DispatchLimits()
-        if self._limits.sender.lease_seconds < meters.longest_call_seconds:
+        if min(self._limits.sender.lease_seconds, self._limits.settle_lease_seconds) < meters.longest_call_seconds:
             raise Broken("a lease must outlast the longest call")
         self._dsn = dsn
         self._before_use = before_use
@@ -82,6 +83,7 @@ class Dispatch:
         self._work = 0
         self._work_lock = threading.Lock()
         self._broken: str | None = None
+        self._armed: bool | None = None  # not looked yet
         self._own = OwnAccount(meters.account)
         self._halts_seen = set(HALT_REASONS)
         self._sessions: list[Session] = []
@@ -124,7 +126,11 @@ class Dispatch:
         if any(item.thread is None for item in self._threads):
             return Health(False, "not begun yet")
         dead = [item.name for item in self._threads if item.thread is not None and not item.thread.is_alive()]
-        return Health(not dead, f"threads ended: {', '.join(dead)}" if dead else "dispatching")
+        if dead:
+            return Health(False, f"threads ended: {', '.join(dead)}")
+        if self._armed is False:
+            return Health(True, "disarmed: usage waits in the ledger until `trueup stripe arm`")
+        return Health(True, "dispatching" if self._armed else "looking whether it is armed")
 
     def activity(self) -> Activity:
         """What is due now or later, from the ledger itself, so that it is right for all sinks together."""
@@ -138,6 +144,7 @@ class Dispatch:
 
     def _look(self, connection: Connection) -> Activity:
         state = cuts.state(connection)
+        self._armed = state.armed
         fresh = cuts.fresh_due_ms(connection, state.discovered_through) if state.newest_batch > state.discovered_through else None
         work = lanes.work(connection)
         hours = settlements.hours(connection) if work.to_settle else []
@@ -158,7 +165,7 @@ class Dispatch:
 
     def _plan(self, meters: MeterCalls) -> list[_Thread]:
         cutter = Cutter(self._session("cut", index_only=True), f"{self._holder}/cut", self._registry)
-        settler = Settler(self._session("settle"), meters, self._own, f"{self._holder}/settle")
+        settler = Settler(self._session("settle"), meters, self._own, f"{self._holder}/settle", self._limits.settle_lease_seconds)
         measuring = self._session("measure")
         look = self._limits.look_seconds
         return [
@@ -220,7 +227,8 @@ class Dispatch:
         self._stop.wait(AFTER_FAILURE_SECONDS)
 
     def _measure(self, connection: Connection) -> int:
-        self._registry.set(DISPATCH_ARMED, cuts.state(connection).armed)
+        self._armed = cuts.state(connection).armed
+        self._registry.set(DISPATCH_ARMED, self._armed)
         waiting = {item.state: item for item in arming.outbox(connection)}
         for name in STATES:
             found = waiting.get(name)

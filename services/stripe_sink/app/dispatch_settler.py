@@ -12,7 +12,6 @@ from trueup.ledger.store.dispatch import lanes, settlements
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime import log
 
-LEASE_SECONDS = 30.0
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 
@@ -20,11 +19,12 @@ HOUR_MS = 3_600_000
 class Settler:
     """One round at a time; several sinks may run one each, since the lane's lease decides who reads."""
 
-    def __init__(self, session: Session, meters: MeterCalls, own: OwnAccount, holder: str) -> None:
+    def __init__(self, session: Session, meters: MeterCalls, own: OwnAccount, holder: str, lease_seconds: float) -> None:
         self._session = session
         self._meters = meters
         self._own = own
         self._holder = holder
+        self._lease_seconds = lease_seconds
         self._log = log.get("dispatch").bind(holder=holder)
 
     def step(self) -> int:
@@ -36,22 +36,32 @@ class Settler:
         return sum(self._settle(hour) for hour in due)
 
     def _settle(self, hour: LaneHour) -> bool:
-        epoch = self._session.run(lambda connection: settlements.lease(connection, hour, self._holder, LEASE_SECONDS))
+        epoch = self._session.run(lambda connection: settlements.lease(connection, hour, self._holder, self._lease_seconds))
         if epoch is None:
             return False
         try:
-            stripe = self._summary(hour)
+            stripe = self._summary(hour, epoch)
+            if stripe is None:
+                return False
             return self._session.run(lambda connection: settlements.read(connection, hour, epoch, stripe, self._decide, self._holder))
         finally:
             self._session.run(lambda connection: lanes.free(connection, hour.lane_id, epoch))
 
-    def _summary(self, hour: LaneHour) -> int:
-        """What Stripe shows of an hour. One float does not show more than 15 digits exactly; then it is asked for minute by minute."""
+    def _summary(self, hour: LaneHour, epoch: int) -> int | None:
+        """What Stripe shows of an hour. One float does not show more than 15 digits exactly; then it is asked for minute by minute.
+
+        That takes longer than a lease, which is short so that others soon go on where this process stands still: it is renewed
+        before each minute. None when the lane has become somebody else's.
+        """
         whole = self._shown(hour, hour.hour_start_ms, hour.hour_start_ms + HOUR_MS)
         if abs(whole) <= LARGEST_VALUE:
             return whole
-        minutes = range(hour.hour_start_ms, hour.hour_start_ms + HOUR_MS, MINUTE_MS)
-        return sum(self._shown(hour, start_ms, start_ms + MINUTE_MS) for start_ms in minutes)
+        total = 0
+        for start_ms in range(hour.hour_start_ms, hour.hour_start_ms + HOUR_MS, MINUTE_MS):
+            if not self._session.run(lambda connection: settlements.renew(connection, hour, epoch, self._lease_seconds)):
+                return None
+            total += self._shown(hour, start_ms, start_ms + MINUTE_MS)
+        return total
 
     def _shown(self, hour: LaneHour, start_ms: int, end_ms: int) -> int:
         values = self._meters.summary_values(hour.stripe_customer, hour.stripe_event_name, start_ms, end_ms)

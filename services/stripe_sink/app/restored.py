@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from confluent_kafka import KafkaException
 
@@ -31,7 +32,6 @@ class RestoredGuard:
         self._settings = settings
         self._looked_at: str | None = None
         self._lock = threading.Lock()
-        self._log = log.get("restored")
 
     def __call__(self, connection: Connection) -> None:
         """Disarm a ledger that was put back; Transient while Kafka does not say what it was shown."""
@@ -46,8 +46,15 @@ class RestoredGuard:
             except KafkaException as away:
                 raise Transient(f"whether this ledger was restored is not known yet, nothing is done: {away}") from away
             partitions = behind(shown, ledger.positions(connection, TopicNames(self._settings.topic_prefix).progress))
-            if partitions and arming.status(connection).armed:
-                reason = f"this ledger stands behind what it once held, in partitions {partitions}: it was restored from a copy"
-                arming.disarm(connection, reason=reason, by=arming.SINK)
-                self._log.critical("disarmed: the ledger stands behind what it once held", partitions=partitions)
+            if partitions:
+                disarm_restored(connection, partitions)
             self._looked_at = server
+
+
+def disarm_restored(connection: Connection, partitions: Sequence[int]) -> None:
+    """Stop sending from a ledger that was found behind in these partitions; disarmed already, it stays so for the reason it has."""
+    if not arming.status(connection).armed:
+        return
+    reason = f"this ledger stands behind what it once held, in partitions {list(partitions)}: it was restored from a copy"
+    arming.disarm(connection, reason=reason, by=arming.SINK)
+    log.get("restored").critical("disarmed: the ledger stands behind what it once held", partitions=list(partitions))

@@ -223,10 +223,11 @@ class _Judge:
         bill_from_ms = catalogue.policy.bill_from_ms
         segment, deadline_ms = self._place(event, meter, bill_from_ms)
         billable = billable_quantity(event, meter)
-        to_account, why = Account.UNSENT, None
+        to_account: Account = Account.UNSENT
+        why: Why | None = None
         never_billed = event.customer in self._closing.never_billed
         if bill_from_ms is not None and event.event_time_ms < bill_from_ms:
-            to_account = Account.SHADOW
+            to_account, why = Account.SHADOW, Why.BEFORE_BILL_FROM
         elif never_billed or late or deadline_ms is not None:
             to_account, why = destination(
                 never_billed=never_billed,

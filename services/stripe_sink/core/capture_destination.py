@@ -20,6 +20,7 @@ class Why(StrEnum):
     LATE_WAIVED = "late_waived"
     PAST_DEADLINE = "past_deadline"
     NEVER_BILLED = "never_billed"
+    BEFORE_BILL_FROM = "before_bill_from"
 
 
 @dataclass(frozen=True, slots=True)

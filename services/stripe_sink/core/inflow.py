@@ -94,6 +94,8 @@ class Inflow:
         self._begun: set[Kind] = set()
         self._carried: dict[Kind, deque[Raw]] = {kind: deque() for kind in _CARRIERS}
         self._progress: deque[_Waiting] = deque()
+        # Only those of usage that was captured here: a ledger that lost one of them stands behind this partition's positions too.
+        self.subjects: dict[tuple[str, str], int] = {}
 
     def again(self) -> Inflow:
         """The same partition with nothing read yet, where the ledger stands now."""
@@ -164,8 +166,9 @@ class Inflow:
         }
         return Step(tuple(announced), dict(self._positions), {**after_all, Kind.PROGRESS: announced[-1].progress_offset + 1})
 
-    def captured(self, step: Step) -> None:
-        """Let go of what is in the ledger by now."""
+    def captured(self, step: Step, subjects: Mapping[tuple[str, str], int]) -> None:
+        """Let go of what is in the ledger by now, and remember the numbers that its customers' meters have there."""
+        self.subjects.update(subjects)
         for kind in _CARRIERS:
             held = self._carried[kind]
             while held and held[0].offset < step.next[kind]:

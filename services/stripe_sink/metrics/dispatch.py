@@ -8,7 +8,8 @@ OUTBOX_PENDING = Metric(
     Kind.GAUGE,
     "outbox_pending",
     "What waits on our side: segments not cut into intents yet (unsent), intents to be sent (in_flight), intents whose outcome "
-    "nobody knows yet (unknown), and segments of which nobody knows yet whom (unmapped) or what (no_plan) to send them for.",
+    "nobody knows yet (unknown), segments of which nobody knows yet whom (unmapped) or what (no_plan, ambiguous_plan) to send them "
+    "for, and segments that no subscription of their customer has a price for (no_price).",
     ("state",),
 )
 OUTBOX_OLDEST = Metric(

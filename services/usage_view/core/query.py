@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 from trueup.contracts.problems import Fault, Refused, is_text, quote, unprocessable
 
@@ -12,7 +12,9 @@ LONGEST_VALUE = 255
 
 
 def parameters(query_string: bytes, known: Collection[str], *, strangers: bool = False) -> Mapping[str, str]:
-    """Read a query string; Refused with every fault in it. With `strangers` parameters that nobody knows are passed over."""
+    """Read a query string; Refused with every fault in it. With `strangers` what nobody knows is passed over, however it is written."""
+    if strangers:
+        query_string = b"&".join(piece for piece in query_string.split(b"&") if _name_of(piece) in known)
     try:
         pairs = parse_qsl(
             query_string.decode("ascii"),
@@ -23,8 +25,6 @@ def parameters(query_string: bytes, known: Collection[str], *, strangers: bool =
         )
     except ValueError as fault:
         raise refused(f"the query cannot be read: {quote(str(fault))}") from fault
-    if strangers:
-        pairs = [(name, value) for name, value in pairs if name in known]
     faults = [Fault("", "bad_parameter", why) for name, value in pairs if (why := _fault(name, value, known))]
     names = [name for name, _ in pairs]
     faults += [Fault("", "bad_parameter", f"{quote(name)} stands twice") for name in sorted(set(names)) if names.count(name) > 1]
@@ -36,6 +36,10 @@ def parameters(query_string: bytes, known: Collection[str], *, strangers: bool =
 def refused(detail: str) -> Refused:
     """One thing is wrong with the query."""
     return unprocessable([Fault("", "bad_parameter", detail)])
+
+
+def _name_of(piece: bytes) -> str:
+    return unquote_plus(piece.partition(b"=")[0].decode("ascii", "replace"), errors="replace")
 
 
 def _fault(name: str, value: str, known: Collection[str]) -> str | None:

@@ -11,6 +11,8 @@ from tests.makers.capture_batches import make_announced, make_event, make_forwar
 from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, true_ledger
 from trueup.ledger.periods import PeriodEvent, PeriodFact
 from trueup.ledger.store import periods
+from trueup.ledger.store.dispatch import lanes
+from trueup.ledger.store.instants import instant
 
 DAY_MS = 24 * HOUR_MS
 
@@ -61,3 +63,28 @@ def test_a_deadline_that_is_over_is_no_alert_for_ever(ledger: TrueLedger) -> Non
     for deadline_ms, shown in ((NOON_MS + DAY_MS, True), (end_ms, False)):
         periods.record_event(ledger.writer, PeriodEvent("si_1", start_ms, "not_provable", None, deadline_ms, "draft", "7 unsent"))
         assert ("not_provable" in periods.deadlines(ledger.writer)) is shown
+
+
+def test_what_missed_its_deadline_stands_there_with_its_worth_for_a_day(ledger: TrueLedger) -> None:
+    """7 sent, of which Stripe shows 5, and 7 that were cut and never called: 9 at 2.5 cents each."""
+    start_ms, end_ms = NOON_MS - 20 * DAY_MS, NOON_MS + 2 * HOUR_MS
+    deadline_ms = end_ms + DAY_MS
+    _period(ledger, start_ms, end_ms)
+    ledger.admin.execute(
+        "insert into ops.marginal_price values ('si_1', %s, %s, 'cus_acme', 'tokens', 'usd', 2.5, %s)",
+        (instant(start_ms), instant(end_ms), instant(start_ms)),
+    )
+    _send(ledger, 0, NOON_MS)
+    record = make_forwarded(1, make_event("e1", event_time_ms=end_ms - MINUTE_MS, quantity=7), arrival_ms=end_ms)
+    ledger.capture(make_announced(first_offset=1, on_time=[record], progress_offset=1))
+    ledger.cut(end_ms + 10 * MINUTE_MS)
+    ledger.set_now(deadline_ms)
+    assert lanes.expire(ledger.writer, "sink") == 1
+    (period,) = periods.due(ledger.writer, ["cus_acme"])
+    periods.store_check(ledger.writer, period, 5, deadline_ms)
+    periods.record_event(ledger.writer, PeriodEvent("si_1", start_ms, "not_provable", None, deadline_ms, "grace", "7 unsent"))
+    statement = "select open_quantity, unproved_quantity_smallest, unproved_amount_minor, currency from finance.period_status"
+    assert ledger.rows(statement) == [(0, 9, 23, "usd")]
+    assert periods.lately_not_provable(ledger.writer) == {"usd": (1, 23)}
+    ledger.set_now(deadline_ms + DAY_MS)
+    assert periods.lately_not_provable(ledger.writer) == {}

@@ -57,7 +57,7 @@ def _use(ledger: TrueLedger) -> None:
 def _told(ledger: TrueLedger, what: str) -> None:
     """Stripe says something of acme's subscription; `deleted`: that it is over."""
     told = ToldEvent("evt_1", f"customer.subscription.{what}", "sub_acme", "cus_acme", ENDED_MS, ENDED_MS, "webhook", "{}")
-    assert periods.record_told(ledger.writer, [told]) == 1
+    assert periods.record_told(ledger.writer, [told]) == [told]
 
 
 def _cases(ledger: TrueLedger, now_ms: int) -> list[tuple[object, ...]]:

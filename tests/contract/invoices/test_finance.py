@@ -97,11 +97,14 @@ def test_what_was_missed_has_the_amount_that_was_posted(ledger: TrueLedger, fina
 
 
 def test_usage_without_a_price_says_so(ledger: TrueLedger, finance):
-    """Acme's invoices were read; no line and no period has a price of its seconds."""
+    """A period of acme's is known, and none that is of a price for its seconds."""
     captured_story(ledger)
     preview = {"sub_acme": [make_line(TOKENS, "0", 0)]}
     _read(ledger, GivenInvoices([], [TOKENS], preview), NOON_MS + HOUR_MS + HOUR_MS // 2)
-    assert {(row["customer_id"], row["meter"]) for row in _unbilled(finance, "no_price")} == {("acme", "runs"), ("acme", "seconds")}
+    period = PeriodFact("si_tokens", "sub_acme", "cus_acme", "price_tokens", "tokens", "basic", "usd", PERIOD_START_MS, PERIOD_END_MS)
+    periods.record_period(ledger.writer, period)
+    ledger.cut(NOON_MS)
+    assert {(row["customer_id"], row["meter"]) for row in _unbilled(finance, "no_price")} == {("acme", "seconds")}
     (row,) = [row for row in _unbilled(finance, "unsent") if row["quantity_smallest"] == 100]
     assert (row["period_start"], row["period_end"], row["amount_at_risk_minor"]) == (instant(PERIOD_START_MS), instant(PERIOD_END_MS), 50)
     assert row["deadline"] == instant(PERIOD_END_MS + 24 * HOUR_MS - HOUR_MS // 6)

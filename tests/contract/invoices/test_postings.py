@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,8 @@ from tests.makers.capture_batches import make_announced, make_event, make_forwar
 from tests.makers.invoices_given import PERIOD_END_MS, PERIOD_START_MS, GivenInvoices, make_invoice, make_line, make_price
 from tests.makers.true_ledger import ACK, HOUR_MS, MINUTE_MS, NOON_MS, TrueLedger, hours, true_ledger
 from tests.makers.usage_story import LATER_MS, told_story
-from trueup.ledger.periods import PeriodFact
+from trueup.ledger.invoices import InvoiceReading, LineReading
+from trueup.ledger.periods import PeriodEvent, PeriodFact
 from trueup.ledger.store import invoices, journey, periods, reconciliation
 from trueup.ledger.store.instants import instant
 from trueup.ledger.store.session import Session
@@ -230,6 +232,26 @@ def test_a_subscription_that_ends_without_an_invoice_bills_nothing(told: TrueLed
     assert ended.post() == 0
 
 
+def test_what_an_invoice_would_have_billed_that_was_voided_is_missed_once_its_subscription_is_over(told: TrueLedger):
+    """Voided before anything was posted for it: no other invoice comes, and the usage must not stand in acknowledged for ever."""
+    with told.sabotage() as hand:
+        hand.execute("delete from ledger.billing_period where subscription_item_id = 'si_acme'")
+    periods.record_period(
+        told.writer,
+        PeriodFact("si_tokens", "sub_acme", "cus_acme", "price_tokens", "tokens", "basic", "usd", PERIOD_START_MS, PERIOD_END_MS),
+    )
+    room = _billed(told, make_line(TOKENS, "109", 55), status="void")
+    assert _accounts(told) == {"acknowledged": 109, "in_review": 40}
+    told.admin.execute(
+        """insert into ledger.stripe_event (event_id, type, object_id, stripe_customer, created, received_at, via, body, recorded_at)
+           values ('evt_1', 'customer.subscription.deleted', 'sub_acme', 'cus_acme', ops.now(), ops.now(), 'poll', '{}', ops.now())"""
+    )
+    told.set_now(PERIOD_END_MS + 10 * 24 * HOUR_MS)
+    room.step(PERIOD_END_MS + 10 * 24 * HOUR_MS)
+    assert _accounts(told) == {"missed_invoice": 109, "in_review": 40}
+    assert _check(told, "lines_equal_ledger") == (1, 0, 0)
+
+
 def test_tiers_and_packages(told: TrueLedger):
     """Graduated: 100 at 1 and 9 at half; the package price: two seconds begun cost two packages."""
     tiers = [{"up_to": 100, "unit_amount_decimal": "1"}, {"up_to": None, "unit_amount_decimal": "0.5"}]
@@ -277,6 +299,18 @@ def _swapped(ledger: TrueLedger, *, event_name: str = "tokens", price_id: str = 
     # The story's own item bills the same tokens in another subscription: it is not of this one.
     with ledger.sabotage() as hand:
         hand.execute("delete from ledger.billing_period where subscription_item_id = 'si_acme'")
+
+
+def _stands(ledger: TrueLedger, start_ms: int, status: str, invoice_id: str | None, deadline_ms: int) -> None:
+    """What the keeper says of a period of acme's item."""
+    assert periods.record_event(ledger.writer, PeriodEvent("si_1", start_ms, status, invoice_id, deadline_ms, "grace", "test"))
+
+
+def _sweep(ledger: TrueLedger, room: Invoices, now_ms: int) -> None:
+    """All invoices are read again at an instant, and what they bill is posted."""
+    ledger.set_now(now_ms)
+    assert room.read(invoices.customers(ledger.writer)).failures == 0
+    room.post()
 
 
 def _money(ledger: TrueLedger) -> tuple[int, ...]:
@@ -343,6 +377,95 @@ def test_a_meter_that_a_swap_left_behind_is_missed_once_its_invoice_is_final(tol
         == [(instant(PERIOD_START_MS), instant(PERIOD_END_MS), "usd")] * 2
     )
     assert _check(told, "lines_equal_ledger") == (2, 0, 0)
+
+
+@pytest.mark.parametrize("billed_at_once", [9, 0])
+def test_what_a_voided_invoice_would_have_billed_is_missed_though_an_earlier_one_billed_a_part(told: TrueLedger, billed_at_once: int):
+    """Billed up to a swap at once, or not; the period's own invoice is voided before it was posted, and the subscription goes on."""
+    _swapped(told)
+    before = replace(make_line(TOKENS, "9", 5, item="si_1"), period_end_ms=SWAP_MS)
+    at_once = replace(make_invoice(before, invoice_id="in_swap", finalized_at_ms=SWAP_MS), created_at_ms=SWAP_MS)
+    after = make_line(PRO, "100", 200, item="si_1")
+    if billed_at_once:
+        after = replace(after, period_start_ms=SWAP_MS)
+    voided = make_invoice(after, status="void")
+    _stands(told, PERIOD_START_MS, "settled", "in_1", PERIOD_END_MS + 24 * HOUR_MS)
+    room = _room(told, GivenInvoices([at_once, voided] if billed_at_once else [voided], [TOKENS, PRO]))
+    _sweep(told, room, PERIOD_END_MS + 2 * 24 * HOUR_MS)
+    assert _accounts(told).get("missed_invoice", 0) == 0, "another invoice may come for three days"
+    _sweep(told, room, PERIOD_END_MS + 5 * 24 * HOUR_MS)
+    bills = {"invoiced": billed_at_once} if billed_at_once else {}
+    assert _accounts(told) == {**bills, "missed_invoice": 109 - billed_at_once, "in_review": 40}
+    assert _check(told, "lines_equal_ledger")[1:] == (0, 0)
+
+
+SECOND_END_MS = SWAP_MS + 30 * 24 * HOUR_MS
+
+
+def _backdated(ledger: TrueLedger) -> LineReading:
+    """Classic: the next cycle's invoice bills the period before it too, in one line. 9 of 109 tokens are from that one."""
+    with ledger.sabotage() as hand:
+        hand.execute("delete from ledger.billing_period where subscription_item_id = 'si_acme'")
+    first = PeriodFact("si_1", "sub_acme", "cus_acme", "price_tokens", "tokens", "basic", "usd", PERIOD_START_MS, SWAP_MS)
+    assert periods.record_period(ledger.writer, first)
+    assert periods.record_period(ledger.writer, replace(first, start_ms=SWAP_MS, end_ms=SECOND_END_MS))
+    # No invoice came for it.
+    _stands(ledger, PERIOD_START_MS, "settled", None, SWAP_MS + 24 * HOUR_MS)
+    return replace(make_line(TOKENS, "109", 55, item="si_1"), period_end_ms=SECOND_END_MS)
+
+
+def test_what_the_coming_invoice_shows_is_not_missed_however_long_ago_its_period_ended(told: TrueLedger):
+    line = _backdated(told)
+    _sweep(told, _room(told, GivenInvoices([], [TOKENS], {"sub_acme": [line]})), SWAP_MS + 5 * 24 * HOUR_MS)
+    assert _accounts(told) == {"acknowledged": 109, "in_review": 40}
+    final = replace(make_invoice(line, finalized_at_ms=SECOND_END_MS + 24 * HOUR_MS), created_at_ms=SECOND_END_MS)
+    _sweep(told, _room(told, GivenInvoices([final], [TOKENS])), SECOND_END_MS + 25 * HOUR_MS)
+    assert _accounts(told) == {"invoiced": 109, "in_review": 40}
+    assert _check(told, "lines_equal_ledger")[1:] == (0, 0)
+
+
+class InvoicedMeanwhile(GivenInvoices):
+    """The coming invoice is made after the first answer of a reading."""
+
+    answers = 0
+
+    def invoices(self, stripe_customer: str, since_ms: int) -> Sequence[InvoiceReading]:
+        """None in the first answer."""
+        self.answers += 1
+        return super().invoices(stripe_customer, since_ms) if self.answers > 1 else []
+
+    def preview(self, stripe_customer: str, subscription_id: str) -> Sequence[LineReading]:
+        """Only in the first answer."""
+        self.answers += 1
+        return super().preview(stripe_customer, subscription_id) if self.answers == 1 else []
+
+
+def test_a_line_that_goes_to_its_invoice_during_a_reading_is_not_missed(told: TrueLedger):
+    line = _backdated(told)
+    draft = replace(make_invoice(line, status="draft", finalized_at_ms=None), created_at_ms=SECOND_END_MS)
+    _sweep(told, _room(told, InvoicedMeanwhile([draft], [TOKENS], {"sub_acme": [line]})), SECOND_END_MS + MINUTE_MS)
+    assert _accounts(told) == {"acknowledged": 109, "in_review": 40}
+
+
+def test_two_meters_of_one_period_are_each_missed_by_itself(told: TrueLedger):
+    """A swap left tokens for seconds, and the subscription is cancelled without an invoice: both are missed, each at its own price."""
+    with told.sabotage() as hand:
+        hand.execute("delete from ledger.billing_period where stripe_customer = 'cus_acme'")
+    _swapped(told, event_name="seconds", price_id="price_seconds")
+    told.admin.execute(
+        """insert into ledger.stripe_event (event_id, type, object_id, stripe_customer, created, received_at, via, body, recorded_at)
+           values ('evt_1', 'customer.subscription.deleted', 'sub_acme', 'cus_acme', ops.now(), ops.now(), 'poll', '{}', ops.now())"""
+    )
+    room = _room(told, GivenInvoices([], [TOKENS, SECONDS]))
+    _sweep(told, room, PERIOD_END_MS)
+    assert told.rows("select invoice_id, price_id, quantity_missed, amount_missed_minor from ledger.invoice_posting order by 1") == [
+        ("none:sub_acme", "price_seconds", 150, 15),
+        ("none:sub_acme:tokens", "price_tokens", 109, 55),
+    ]
+    assert _accounts(told) == {"missed_invoice": 109, "in_review": 40}
+    assert _accounts(told, "seconds") == {"missed_invoice": 150}
+    assert _check(told, "lines_equal_ledger") == (2, 0, 0)
+    assert room.post() == 0
 
 
 def test_a_period_may_hold_more_than_64_bits(ledger: TrueLedger):

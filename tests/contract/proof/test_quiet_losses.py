@@ -66,6 +66,11 @@ SABOTAGES = [
            update ledger.subject set customer = 'acme' where customer = 'globex' and meter = 'tokens';
            update ledger.subject set customer = 'globex' where customer = '~'""",
     ),
+    Sabotage(
+        "usage counts under a number that no customer has",
+        "totals_rebuilt_from_events",
+        "delete from ledger.subject where customer = 'globex'",
+    ),
     *[
         Sabotage(
             f"an intent's body names another {what}",

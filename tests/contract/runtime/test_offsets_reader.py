@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import NewTopic
 
 from trueup.runtime.kafka import OffsetsReader, admin
@@ -21,4 +21,18 @@ def test_a_client_that_once_heard_of_no_partition_asks_anew(kafka_settings: Stre
         client = admin(kafka_settings)
         for future in client.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)]).values():
             future.result(30)
+        assert reader.low_and_high(name, 0) == (0, 0)
+
+
+def test_a_client_that_lost_its_brokers_is_not_asked_again(kafka_settings: StreetSettings) -> None:
+    """A room went on hearing that all brokers were down, minutes after they were back: its client never found them again."""
+    name = f"{kafka_settings.topic_prefix}there"
+    client = admin(kafka_settings)
+    for future in client.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)]).values():
+        future.result(30)
+    with closing(OffsetsReader(kafka_settings)) as reader:
+        # A client that will never reach anybody stands for one that does not find its brokers again.
+        reader._consumer = Consumer({**reader._options, "bootstrap.servers": "127.0.0.1:9"})
+        with pytest.raises(KafkaException):
+            reader.low_and_high(name, 0, timeout_seconds=1.0)
         assert reader.low_and_high(name, 0) == (0, 0)

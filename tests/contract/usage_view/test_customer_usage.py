@@ -126,6 +126,7 @@ def test_the_final_invoice_is_what_is_shown(ledger: TrueLedger) -> None:
     """Stripe billed 1.40 of 1.50 seconds: the customer sees 1.40 and 14 cents, and a tenth of a second that waits for a person."""
     subscribe(ledger, make_price("price_seconds", "seconds", unit_amount_decimal="10"), "seconds")
     invoices.store_prices(ledger.writer, [make_price("price_tokens", "tokens", unit_amount_decimal="0")])
+    periods.record_period(ledger.writer, PERIOD)
     invoiced_story(ledger)
     told = Reader(ledger).usage(wish=START_MS)
     ((total,),) = ledger.rows("select total_minor from ledger.invoice_snapshot where finalized_at is not null")

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.makers.dispatch_world import DispatchWorld, wait_for, wait_idle
+from services.stripe_sink.app.dispatch import DispatchLimits
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_for, wait_idle
+from tests.system.dispatch.test_horizon import make_unknown
 
-StartSink = Callable[[str, str], subprocess.Popen[bytes]]
+StartSink = Callable[..., subprocess.Popen[bytes]]
+WELL_BELOW_SECONDS = 25.0
 CUSTOMERS = ("acme", "beta", "ceta", "delta", "epsilon")
 
 
@@ -22,10 +25,10 @@ def start_sink(world: DispatchWorld, tmp_path: Path) -> Iterator[StartSink]:
     """Starts a sink that meets a signal at a place: `start_sink("sink-1", "SIGKILL:before_call")`."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(name: str, place: str) -> subprocess.Popen[bytes]:
+    def start(name: str, place: str, *limits: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tests.makers.dispatch_process", world.database.writer_dsn, world.emulator.url, name, place]
         with open(tmp_path / f"{name}.log", "ab") as output:
-            running.append(subprocess.Popen([*command, str(tmp_path / f"{name}.met")], stderr=output))
+            running.append(subprocess.Popen([*command, str(tmp_path / f"{name}.met"), *limits], stderr=output))
         return running[-1]
 
     yield start
@@ -97,6 +100,45 @@ def test_sink_frozen_past_its_lease_changes_nothing_when_it_wakes(world: Dispatc
     assert world.rows("select count(*) from ledger.posting") == books
     assert world.account("acknowledged") == expected
     assert world.rows("select count(*) from ledger.outcome where final and not posted") == [(0,)]
+    frozen.terminate()
+    assert frozen.wait(30) == 0
+
+
+LEASES = "select max(leased_until - clock_timestamp()) between interval '0 s' and %s * interval '1 s' from ops.lane_state"
+
+
+def test_sink_as_delivered_frozen_in_a_call_keeps_its_lanes_below_30_seconds(world: DispatchWorld, start_sink: StartSink) -> None:
+    """The promise is that others go on within 30 s: what a lease leaves of them is for the others to look, and to call."""
+    expected = use_everywhere(world)
+    frozen = start_sink("sink-1", "SIGSTOP:before_call", "as_delivered")
+    wait_for(lambda: world.rows(UNANSWERED) != [(0,)] and is_stopped(frozen.pid))
+    assert world.rows(LEASES, WELL_BELOW_SECONDS) == [(True,)]
+    with world.dispatching(limits=DispatchLimits()) as other:
+        wait_idle(other, seconds=90)
+        assert stripe_holds(world) == EXACT
+        assert world.account("acknowledged") == expected
+        os.kill(frozen.pid, signal.SIGCONT)
+        wait_for(lambda: world.rows("select count(*) > 0 from ledger.outcome where not posted") == [(True,)])
+        wait_idle(other)
+    assert stripe_holds(world) == EXACT
+    frozen.terminate()
+    assert frozen.wait(30) == 0
+
+
+def test_sink_as_delivered_frozen_in_a_reading_keeps_its_lane_below_30_seconds(world: DispatchWorld, start_sink: StartSink) -> None:
+    """A lane whose hour is read stands still; when the reader does, another one reads, and settles."""
+    make_unknown(world, "drop_after")
+    world.advance(20 * HOUR_MS)
+    frozen = start_sink("sink-1", "SIGSTOP:before_reading", "as_delivered")
+    wait_for(lambda: is_stopped(frozen.pid))
+    assert world.rows(LEASES, WELL_BELOW_SECONDS) == [(True,)]
+    with world.dispatching(limits=DispatchLimits()) as other:
+        wait_idle(other, seconds=90)
+        assert world.rows("select quantity from ops.settle_read") == [(5,)]
+        os.kill(frozen.pid, signal.SIGCONT)
+        world.advance(15 * MINUTE_MS)
+        wait_idle(other, seconds=90)
+    assert world.rows("select quantity_landed, quantity_remainder from ledger.settlement") == [(5, 0)]
     frozen.terminate()
     assert frozen.wait(30) == 0
 

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from devstack import rooms
 from devstack.process import wait_until
 from devstack.rooms import EMULATOR, INGEST, KAFKA, POSTGRES
 from devstack.street import Street
@@ -22,7 +24,6 @@ from trueup.contracts.codec import Decoder, decode_webhook
 from trueup.contracts.events import UsageEvent
 
 EVENTS_A_REQUEST = 20
-KILLS = 3
 
 
 @dataclass
@@ -101,6 +102,28 @@ def on_topic(street: Street) -> Counter[str]:
     return found
 
 
+def campaign(folder: Path, kills: Sequence[Sequence[str]]) -> tuple[list[Client], Counter[str]]:
+    """Kill these parts, one group after the other, under the load of four clients; gives what they were told and what is on the topic."""
+    with Street(folder, parts=(KAFKA, POSTGRES, EMULATOR, INGEST), partitions=4) as street:
+        said = street.describe()
+        stop = threading.Event()
+        clients = [Client(said["ingest_url"], bearer(said["ingest_api_key"]), f"c{number}", number % 2 == 0, stop) for number in range(4)]
+        threads = [threading.Thread(target=client.run) for client in clients]
+        for thread in threads:
+            thread.start()
+        for parts in kills:
+            wanted = 500 + acknowledged_by(clients)
+            assert wait_until(partial(reached, clients, wanted), 60), street.status()
+            for part in parts:
+                street.kill(part)
+            street.wait_ready(KAFKA, INGEST)
+        stop.set()
+        for thread in threads:
+            thread.join(120)
+        assert not any(thread.is_alive() for thread in threads)
+        return clients, on_topic(street)
+
+
 @pytest.mark.timeout(600)
 def test_acknowledged_is_on_the_topic_exactly(tmp_path: Path) -> None:
     """Three kills of the broker and one of the room.
@@ -108,26 +131,7 @@ def test_acknowledged_is_on_the_topic_exactly(tmp_path: Path) -> None:
     Of those who insist, acknowledged = on the topic. Of those who give up, what was answered 503 may be there or not. Nothing that was
     refused is there, and what was sent once and acknowledged is there once.
     """
-    with Street(tmp_path, parts=(KAFKA, POSTGRES, EMULATOR, INGEST), partitions=4) as street:
-        said = street.describe()
-        stop = threading.Event()
-        clients = [Client(said["ingest_url"], bearer(said["ingest_api_key"]), f"c{number}", number % 2 == 0, stop) for number in range(4)]
-        threads = [threading.Thread(target=client.run) for client in clients]
-        for thread in threads:
-            thread.start()
-        for kill in range(KILLS):
-            wanted = 500 + acknowledged_by(clients)
-            assert wait_until(partial(reached, clients, wanted), 60), street.status()
-            street.kill(KAFKA)
-            if kill == 1:
-                street.kill(INGEST)
-            street.wait_ready(KAFKA, INGEST)
-        stop.set()
-        for thread in threads:
-            thread.join(120)
-        assert not any(thread.is_alive() for thread in threads)
-        found = on_topic(street)
-
+    clients, found = campaign(tmp_path, [(KAFKA,), (KAFKA, INGEST), (KAFKA,)])
     statuses = sum((client.statuses for client in clients), Counter())
     print(json.dumps({"statuses": statuses, "on the topic": len(found), "records": found.total()}))
     assert statuses[503] > 0
@@ -143,6 +147,16 @@ def test_acknowledged_is_on_the_topic_exactly(tmp_path: Path) -> None:
             assert client.unknown == set()
             assert {id for id in found if id.startswith(f"{client.name}-")} == client.acknowledged
         assert {found[id] for id in client.once} == {1}
+
+
+@pytest.mark.timeout(600)
+def test_a_door_that_does_not_wait_for_the_broker_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same campaign sees what the known product did that answered 202 for what it then lost."""
+    monkeypatch.setitem(rooms._MODULES, INGEST, "tests.makers.hasty_door")
+    clients, found = campaign(tmp_path, [(KAFKA, INGEST)])
+    lost = set().union(*(client.acknowledged for client in clients)) - found.keys()
+    print(f"{len(lost)} events answered 202 and lost")
+    assert lost
 
 
 @pytest.mark.timeout(600)

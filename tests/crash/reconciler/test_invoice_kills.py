@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld
-from tests.system.reconciler.test_invoices import LINES, USED, _checks, _go_to, _lines, _period_end_ms, _room
+from tests.makers.period_world import invoicing
+from tests.system.reconciler.test_invoices import LINES, USED, WEEK_SECONDS, _checks, _go_to, _lines, _period_end_ms
 
 POSTED = {"after_read": 0, "in_posting": 1, "after_post": 2}
 
@@ -26,7 +27,7 @@ def test_killed_around_a_posting_it_goes_on_where_it_was(month: DispatchWorld, p
     assert month.rows("select count(*) from ledger.batch where kind = 'invoice'") == [(POSTED[place],)]
     assert _checks(month)["lines_equal_ledger"] == (5, 0, 5 - POSTED[place])
     assert sum(month.account(name) for name in ("acknowledged", "invoiced", "missed_invoice")) == sum(USED.values())
-    with _room(month) as room:
+    with invoicing(month, WEEK_SECONDS) as room:
         assert room.step(month.now_ms).reads == 0, "it was read already"
         assert room.post() == 0
     assert _lines(month) == LINES

@@ -200,3 +200,10 @@ def test_settings_that_would_bend_a_promise_are_refused(
     worker = make_worker("dedupe-1", kafka_settings)
     worker.environment[f"TRUEUP_KAFKA__{key.upper().replace('.', '_')}"] = value
     assert f"may not change {key}" in refusal(worker, MISCONFIGURED)
+
+
+def test_a_setting_that_the_library_does_not_know_is_named(kafka_settings: StreetSettings, make_worker: MakeWorker) -> None:
+    """A typing error ends the room as misconfigured, so that nobody starts it again and again."""
+    worker = make_worker("dedupe-1", kafka_settings)
+    worker.environment["TRUEUP_KAFKA__FETCH_MIN_BITES"] = "1"
+    assert "TRUEUP_KAFKA__… cannot be used" in refusal(worker, MISCONFIGURED)

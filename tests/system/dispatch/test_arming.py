@@ -125,7 +125,7 @@ def test_disarmed_ledger_is_not_settled_with_a_key_of_another_account(world: Dis
     session = Session(world.database.writer_dsn, "test")
     meters = OtherAccount(API_KEY, world.emulator.url)
     with pytest.raises(Broken, match="acct_other"):
-        Settler(session, meters, OwnAccount(meters.account), "test").step()
+        Settler(session, meters, OwnAccount(meters.account), "test", 20.0).step()
     assert world.rows("select count(*) from ops.settle_read") == [(0,)]
     session.close()
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.stripe_sink.app.dispatch import DispatchLimits
 from services.stripe_sink.app.dispatch_sender import SenderLimits
 from services.stripe_sink.core.dispatch_wait import BackOff
-from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_for, wait_idle
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, QUICK, DispatchWorld, make_meters, wait_for, wait_idle
 from trueup.ledger.intents import LARGEST_VALUE
-from trueup.ledger.store.dispatch import arming
+from trueup.ledger.store.dispatch import arming, lanes
 
 PATIENT = DispatchLimits(senders=1, look_seconds=0.02, sender=SenderLimits(lease_seconds=4.0, back_off=BackOff(3_600.0, 3_600.0)))
 
@@ -46,8 +48,8 @@ def test_horizon_passed_is_settled_by_two_readings_and_counts_once(world: Dispat
     assert world.emulator.ask("books")["counted_again"] == 0
 
 
-def test_an_hour_of_more_digits_than_a_float_shows_is_settled_minute_by_minute(world: DispatchWorld) -> None:
-    """Ten windows of 15 digits and one unit more: the hour's own summary is a double that has no odd numbers left."""
+def use_more_than_a_float_shows(world: DispatchWorld) -> None:
+    """Ten windows of 15 digits that are sent, and one unit whose call met a fault."""
     hour_ms = (world.now_ms // HOUR_MS + 1) * HOUR_MS
     with world.dispatching() as dispatch:
         for window in range(10):
@@ -63,12 +65,28 @@ def test_an_hour_of_more_digits_than_a_float_shows_is_settled_minute_by_minute(w
         wait_for(lambda: "unknown" in world.classes())
     world.ledger.execute("update ops.lane_state set leased_until = '-infinity'")
     world.advance(25 * HOUR_MS)
+
+
+def test_an_hour_of_more_digits_than_a_float_shows_is_settled_minute_by_minute(world: DispatchWorld) -> None:
+    """Ten windows of 15 digits and one unit more: the hour's own summary is a double that has no odd numbers left."""
+    use_more_than_a_float_shows(world)
     with world.dispatching() as dispatch:
         wait_idle(dispatch)
         world.advance(15 * MINUTE_MS)
         wait_idle(dispatch)
     assert world.rows("select quantity_unknown, quantity_landed from ledger.settlement") == [(1, 1)]
     assert world.books("acme", "tokens") == (11, str(10 * LARGEST_VALUE + 1))
+
+
+def test_sixty_readings_that_outlast_a_lease_are_not_taken_away_by_another_sink(world: DispatchWorld) -> None:
+    """Two sinks that took the lane from each other whenever a lease ran out would read for ever, and settle nothing."""
+    use_more_than_a_float_shows(world)
+    lease_seconds = make_meters(world.emulator.url).longest_call_seconds
+    limits = replace(QUICK, settle_lease_seconds=lease_seconds)
+    world.emulator.tell("settings", {"latency_seconds": 2 * lease_seconds / 60})
+    with world.dispatching(limits=limits) as first, world.dispatching(limits=limits) as second:
+        wait_idle(first, second, seconds=90)
+        assert world.rows("select quantity from ops.settle_read") == [(10 * LARGEST_VALUE + 1,)]
 
 
 def test_a_reading_from_before_the_last_call_of_the_hour_does_not_count(world: DispatchWorld) -> None:
@@ -96,6 +114,26 @@ def test_last_minute_of_the_horizon_still_sends(world: DispatchWorld) -> None:
         wait_idle(dispatch)
     assert world.classes()[-1] in ("ack", "ack_duplicate")
     assert world.books("acme", "tokens") == (1, "5")
+
+
+def test_the_twentieth_hour_itself_sends_nothing_and_reads(world: DispatchWorld) -> None:
+    """What picks, what settles, what is shown and what the street's clock goes to next all mean the same instant.
+
+    Stripe forgets after 24 hours at the soonest: four of them are kept for a call that is slow and a clock that is wrong.
+    """
+    make_unknown(world, "drop_after")
+    horizon_ms = world.now_ms + 20 * HOUR_MS
+    assert {item.state: item.deadline_ms for item in arming.outbox(world.ledger)} == {"unknown": horizon_ms}
+    assert lanes.work(world.ledger).next_horizon_ms == horizon_ms
+    world.set_now(horizon_ms - 1)
+    assert (lanes.work(world.ledger).to_send, lanes.work(world.ledger).to_settle) == (1, 0)
+    world.set_now(horizon_ms)
+    assert (lanes.work(world.ledger).to_send, lanes.work(world.ledger).to_settle) == (0, 1)
+    with world.dispatching() as dispatch:
+        wait_idle(dispatch)
+        assert world.rows("select quantity from ops.settle_read") == [(5,)], "the hour is being read"
+        assert world.classes() == ["unknown"]
+        assert world.rows("select count(*) from ledger.attempt") == [(1,)], "nothing is sent again"
 
 
 def test_refused_calls_start_no_horizon(world: DispatchWorld) -> None:

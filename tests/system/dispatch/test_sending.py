@@ -17,7 +17,7 @@ from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, Confirmed, DispatchW
 from tests.system.dispatch.test_cutting import make_cutter
 from trueup.contracts.errors import Transient
 from trueup.ledger.access.account import OwnAccount
-from trueup.ledger.periods import PeriodFact
+from trueup.ledger.periods import PeriodEvent, PeriodFact
 from trueup.ledger.store import periods
 from trueup.ledger.store.dispatch import arming
 from trueup.ledger.store.session import Connection, Session
@@ -242,11 +242,15 @@ def test_what_does_not_wait_is_shown_as_nothing(world: DispatchWorld) -> None:
 
 
 def test_health_says_what_is_so(world: DispatchWorld) -> None:
-    """Before it begins and after it ended nothing has gone wrong."""
+    """Before it begins and after it ended nothing has gone wrong, and a sink that may send nothing does not say that it sends."""
     dispatch = world.make_dispatch()
     assert (dispatch.health().ok, dispatch.health().why) == (False, "not begun yet")
     dispatch.start()
-    assert (dispatch.health().ok, dispatch.health().why) == (True, "dispatching")
+    wait_for(lambda: dispatch.health().why == "dispatching")
+    assert dispatch.health().ok
+    arming.disarm(world.ledger, reason="maintenance", by="kim")
+    wait_for(lambda: dispatch.activity().why == "disarmed")
+    assert (dispatch.health().ok, dispatch.health().why) == (True, "disarmed: usage waits in the ledger until `trueup stripe arm`")
     dispatch.stop()
     assert (dispatch.health().ok, dispatch.health().why) == (False, "stopping")
 
@@ -286,3 +290,35 @@ def test_answers_are_stored_although_the_ledger_went_away_between_two_calls(worl
     session.close()
     assert (world.books("acme", "tokens"), world.books("globex", "tokens")) == ((1, "5"), (1, "5"))
     assert sorted(world.classes()) == ["ack", "ack", "retry"]
+
+
+def test_a_deadline_that_moves_while_the_lane_is_leased_is_seen_before_the_call(world: DispatchWorld) -> None:
+    """The lane was leased in time. Only the question asked right before the call can tell that the draft finalizes sooner than thought."""
+    start_ms = world.now_ms - HOUR_MS
+    world.map("acme")
+    world.use("acme", "tokens", 5)
+    fact = PeriodFact("si", "sub", world.stripe_customer("acme"), "p", world.event_name("tokens"), None, "usd", start_ms, FAR_MS)
+    assert periods.record_period(world.ledger, fact)
+    world.pass_segment()
+    make_cutter(world).step()
+
+    class Moved(Session):
+        """A line to the ledger on which the draft's date is told between the lease and the question."""
+
+        def run(self, work: Callable[[Connection], T]) -> T:
+            """As ever, but behind that news."""
+            if "may_send" in work.__code__.co_names:
+                assert world.rows("select count(*) from ledger.attempt") == [(1,)], "leased already"
+                sooner = PeriodEvent("si", start_ms, "closing", "in", world.now_ms, "draft", "test")
+                assert periods.record_event(world.ledger, sooner)
+            return super().run(work)
+
+    meters = make_meters(world.emulator.url)
+    session = Moved(world.database.writer_dsn, "send")
+    sender = Sender(session, meters, "send-1", OwnAccount(meters.account), SenderLimits(), Registry(*metrics.ALL, room="sink"), Stop())
+    assert sender.step() == 1
+    assert world.classes() == ["retry"]
+    make_cutter(world).step()
+    assert sender.step() == 0, "too late, as the lane knows too by now"
+    session.close()
+    assert world.books("acme", "tokens") == (0, "0")

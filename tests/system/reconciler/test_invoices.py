@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from services.reconciler.adapters import StripeReader
 from services.reconciler.adapters.invoices import InvoiceReader
-from services.reconciler.app.invoices import Invoices
 from services.reconciler.app.preview_now import preview_now
 from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_idle
+from tests.makers.period_world import invoicing
 from tests.system.emulator.listening import wait_until_idle
 from tests.system.emulator.running import API_KEY
 from trueup.ledger.store import customers, invoices
-from trueup.ledger.store.session import Session
 from trueup.runtime.clock import SimulatedClock
 from trueup.runtime.settings import StreetSettings
 
 DAY_MS = 24 * HOUR_MS
+WEEK_SECONDS = 7 * 86_400
 TIERS = [{"up_to": 100, "unit_amount": 2}, {"up_to": "inf", "unit_amount_decimal": "0.5", "flat_amount": 30}]
 # A price of each kind, what is used of it, and the lines that this comes to, by hand.
 PRICES: dict[str, dict[str, Any]] = {
@@ -39,13 +37,6 @@ LINES = {
     ("tokens", 1, 100, 200),
     ("tokens", 2, 9, 35),
 }
-
-
-@contextmanager
-def _room(world: DispatchWorld) -> Iterator[Invoices]:
-    session = Session(world.database.writer_dsn, "reconciler")
-    yield Invoices(session, InvoiceReader(API_KEY, world.emulator.url), "reconciler", 7 * 86_400)
-    session.close()
 
 
 def _subscribe(world: DispatchWorld, *meters: str) -> None:
@@ -105,7 +96,7 @@ def month(world: DispatchWorld) -> DispatchWorld:
 
 def test_a_month_to_its_finalized_invoice(month: DispatchWorld) -> None:
     end_ms = _period_end_ms(month)
-    with _room(month) as room:
+    with invoicing(month, WEEK_SECONDS) as room:
         assert room.step(month.now_ms).failures == 0
         assert {
             (line.meter, line.tier, line.quantity_stripe, line.amount_stripe_minor) for line in invoices.lines(month.ledger, "acme")
@@ -135,7 +126,7 @@ def test_what_was_sent_before_a_customer_was_mapped_to_another_is_billed_to_the_
     end_ms = _period_end_ms(month)
     month.emulator.tell("customers", {"id": "cus_successor" + month.suffix, "name": "acme"})
     customers.map_customer(month.ledger, "acme", "cus_successor" + month.suffix, reason="test", recorded_by="test")
-    with _room(month) as room:
+    with invoicing(month, WEEK_SECONDS) as room:
         assert room.step(month.now_ms).failures == 0
         _go_to(month, end_ms + HOUR_MS + MINUTE_MS)
         assert room.step(month.now_ms).failures == 0
@@ -148,7 +139,7 @@ def test_a_cancelled_subscription_has_its_last_invoice_and_nothing_to_come(month
     """Nor has the moment between its listing and the call for its preview."""
     identifier = f"sub_{month.suffix}"
     reader = InvoiceReader(API_KEY, month.emulator.url)
-    with _room(month) as room:
+    with invoicing(month, WEEK_SECONDS) as room:
         room.step(month.now_ms)
         assert len(month.rows("select from finance.invoice_lines where status = 'preview'")) == len(LINES)
         month.emulator.client().v1.subscriptions.cancel(identifier, {"invoice_now": True})
@@ -166,7 +157,7 @@ def test_usage_that_missed_its_invoice_is_missed_with_its_amount(month: Dispatch
     """Stripe takes it, shows it in its summaries, and puts it on no invoice: 11 more tokens at half a cent, 4.5 + 5.5 above 4.5."""
     used_ms = month.now_ms
     end_ms = _period_end_ms(month)
-    with _room(month) as room:
+    with invoicing(month, WEEK_SECONDS) as room:
         _go_to(month, end_ms + HOUR_MS + MINUTE_MS)
         room.step(month.now_ms)
         month.use("acme", "tokens", 11, at_ms=used_ms)
@@ -184,7 +175,7 @@ def test_usage_that_missed_its_invoice_is_missed_with_its_amount(month: Dispatch
 
 
 def test_each_preview_is_compared(month: DispatchWorld) -> None:
-    with _room(month) as room:
+    with invoicing(month, WEEK_SECONDS) as room:
         room.step(month.now_ms)
         assert _checks(month)["amounts_equal_invoice"] == (5, 0, 0)
         month.rows("update ops.invoice_preview_line set amount_minor = amount_minor - 1 where tier = 2 returning 1")

@@ -7,20 +7,18 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from services.reconciler.adapters.invoices import InvoiceReader
-from services.reconciler.app.invoices import Invoices
-from services.reconciler.core.timeline import anniversary_ms
 from services.stripe_sink.adapters.stripe_meters import StripeMeters
 from services.stripe_sink.app.dispatch import DispatchLimits
 from services.stripe_sink.app.dispatch_sender import SenderLimits
 from services.stripe_sink.core.dispatch_wait import BackOff
-from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_for, wait_idle
-from tests.makers.period_world import DAY_MS, go_to, keeper, period_end_ms, settle, standing, subscribe
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_for
+from tests.makers.period_world import DAY_MS, go_to, keeper, keeper_page, period_end_ms, settle, standing, subscribe
 from tests.system.emulator.running import API_KEY
+from trueup.contracts.errors import Broken
 from trueup.contracts.topics import TopicNames
-from trueup.ledger.store import customers, flush, periods
+from trueup.ledger.store import customers, flush
+from trueup.ledger.store.deployment import Deployment
 from trueup.ledger.store.instants import milliseconds
-from trueup.ledger.store.session import Session
 from trueup.runtime.kafka import producer_options
 from trueup.runtime.settings import StreetSettings
 
@@ -29,6 +27,7 @@ MARGIN_MS = 10 * MINUTE_MS
 UNHURRIED = DispatchLimits(
     senders=1,
     look_seconds=0.02,
+    settle_lease_seconds=60.0,
     sender=SenderLimits(lanes_at_once=4, lease_seconds=60.0, back_off=BackOff(first_seconds=0.01, longest_seconds=0.1)),
 )
 WINDOW_MS = 46 * MINUTE_MS  # the meter's billing window, and a minute for the brokers' clocks
@@ -43,7 +42,7 @@ def test_a_period_from_open_to_settled(world: DispatchWorld) -> None:
     end_ms = period_end_ms(world, subscription)
     with keeper(world) as room:
         settle(world, room)
-        (period,) = standing(world)
+        (period,) = standing(world, "acme")
         # Until there is a draft the configured grace of 24 h says when Stripe finalizes.
         assert (period.status, milliseconds(period.deadline)) == ("open", end_ms + 24 * HOUR_MS - MARGIN_MS)
         assert room.activity().next_due_ms == (world.now_ms // DAY_MS + 1) * DAY_MS
@@ -54,7 +53,7 @@ def test_a_period_from_open_to_settled(world: DispatchWorld) -> None:
         settle(world, room)
         # Flushed at once, a minute before its window would have been cut, and equal to the summary.
         assert world.books("acme", "tokens") == (2, "12")
-        ended, current = standing(world)
+        ended, current = standing(world, "acme")
         assert (ended.status, ended.provable, ended.why_not) == ("closing", False, "not known to be captured")
         # Usage of its last second may arrive for as long as the billing window goes on.
         go_to(world, end_ms + WINDOW_MS - MINUTE_MS)
@@ -62,7 +61,7 @@ def test_a_period_from_open_to_settled(world: DispatchWorld) -> None:
         assert room.activity().next_due_ms == end_ms + WINDOW_MS
         go_to(world, end_ms + WINDOW_MS)
         settle(world, room)
-        ended, current = standing(world)
+        ended, current = standing(world, "acme")
         assert (ended.status, ended.provable, ended.open_quantity) == ("closing", True, 0)
         assert milliseconds(ended.deadline) == end_ms + GRACE_MS - MARGIN_MS, "the draft says when it finalizes"
         assert (current.status, milliseconds(current.period_start)) == ("open", end_ms)
@@ -94,9 +93,12 @@ def test_a_period_of_the_stripe_customer_before_goes_on_to_its_end(world: Dispat
         assert _states(world)[0] == ("settled", True)
 
 
-@pytest.mark.parametrize("grace_hours", [1, 72])
-def test_usage_that_misses_its_deadline_is_a_case(world: DispatchWorld, grace_hours: int) -> None:
-    """Stripe refuses every call with 429 until the draft is final. Nothing is sent after it, and nothing is silent."""
+@pytest.mark.parametrize(("grace_hours", "sink_looks_first"), [(1, False), (1, True), (72, False)])
+def test_usage_that_misses_its_deadline_is_a_case(world: DispatchWorld, grace_hours: int, sink_looks_first: bool) -> None:
+    """Stripe refuses every call with 429 until the draft is final. Nothing is sent after it, and nothing is silent.
+
+    Whoever looks first: once the sink has given it to a person nothing of it is open, and the period's close is no more proved for that.
+    """
     world.emulator.tell("settings", {"finalization_grace_seconds": grace_hours * 3_600})
     subscription = subscribe(world, since_ms=world.now_ms - HOUR_MS)
     end_ms = period_end_ms(world, subscription)
@@ -119,6 +121,9 @@ def test_usage_that_misses_its_deadline_is_a_case(world: DispatchWorld, grace_ho
         room.step()
         assert _states(world)[0] == ("closing", False)
         go_to(world, deadline_ms)
+        if sink_looks_first:
+            with world.dispatching():
+                wait_for(lambda: "expired" in world.classes(), 60.0)
         room.step()
         assert _states(world)[0] == ("not_provable", False)
         world.take_trouble_away()
@@ -154,7 +159,7 @@ def test_a_period_whose_price_was_swapped_is_settled_with_its_invoice(world: Dis
         settle(world, room)
         go_to(world, end_ms + GRACE_MS + MINUTE_MS)
         settle(world, room)
-        ended, current = periods.status(world.ledger, "acme")
+        ended, current = standing(world, "acme")
         assert (ended.status, ended.provable, current.status) == ("settled", True, "open")
 
 
@@ -175,7 +180,7 @@ def test_a_subscription_that_is_cancelled_comes_to_an_end(world: DispatchWorld, 
         for at_ms in (0, MINUTE_MS, 24 * HOUR_MS, 25 * HOUR_MS):
             go_to(world, cancelled_ms + at_ms)
             settle(world, room)
-        (period,) = periods.status(world.ledger, "acme")
+        (period,) = standing(world, "acme")
         assert (period.status, period.provable, period.invoice_id is not None) == ("settled", True, invoice_now)
 
 
@@ -206,7 +211,7 @@ def test_a_close_waits_for_what_lies_on_the_source_topic(
         go_to(world, end_ms + WINDOW_MS)
         settle(world, room)
         assert (_states(world)[0], standing(world)[0].why_not) == (("closing", False), "not known to be captured")
-        assert room.activity().why == "usage on the source topic is not captured yet"
+        wait_for(lambda: room.step() >= 0 and room.activity().why == "usage on the source topic is not captured yet")
         if captured_in_time:
             _capture(world, partition=3, next_offset=1)
             settle(world, room)
@@ -215,9 +220,8 @@ def test_a_close_waits_for_what_lies_on_the_source_topic(
         settle(world, room)
         assert _states(world)[0] == (("settled", True) if captured_in_time else ("not_provable", False))
         if not captured_in_time:
-            assert world.rows("select status_reason from finance.period_status where status = 'not_provable'") == [
-                ("not known to be captured",)
-            ]
+            reasons = world.rows("select status_reason from finance.period_status where status = 'not_provable' and customer_id = 'acme'")
+            assert reasons == [("not known to be captured",)]
 
 
 def _capture(world: DispatchWorld, partition: int, next_offset: int) -> None:
@@ -230,28 +234,6 @@ def _capture(world: DispatchWorld, partition: int, next_offset: int) -> None:
            ) || jsonb_build_object('source_partition', %s::int, 'next_offset', %s::int))).*""",
         (partition, next_offset),
     )
-
-
-def test_a_flush_leaves_usage_that_is_dated_into_the_next_period(world: DispatchWorld) -> None:
-    """A producer's clock may run five minutes ahead. Stripe takes no date ahead of now, and now is still the period before."""
-    subscription = subscribe(world, since_ms=world.now_ms // HOUR_MS * HOUR_MS)
-    end_ms = period_end_ms(world, subscription)
-    with keeper(world) as room:
-        settle(world, room)
-        world.set_now(end_ms - MINUTE_MS)
-        world.use("acme", "tokens", 5, at_ms=end_ms - 2 * MINUTE_MS)
-        world.use("acme", "tokens", 7, at_ms=end_ms + MINUTE_MS)
-        with world.dispatching() as dispatch:
-            wait_idle(dispatch)
-            number = flush.request(world.ledger, "acme", "over HTTP")
-            wait_idle(dispatch)
-            assert world.books("acme", "tokens") == (1, "5")
-            room.step()
-            assert flush.state(world.ledger, number).done, "what is dated ahead is not waited for"
-        go_to(world, end_ms + 10 * MINUTE_MS)
-        settle(world, room)
-    sent = world.rows("select quantity, ledger.milliseconds(stripe_timestamp) from ledger.intent order by intent_id")
-    assert sent == [(5, end_ms - 2 * MINUTE_MS), (7, end_ms + MINUTE_MS)]
 
 
 @pytest.mark.parametrize("throttled", [False, True])
@@ -281,59 +263,62 @@ def test_periods_are_closed_by_our_own_clock_while_stripe_does_not_answer(world:
         go_to(world, end_ms + 25 * HOUR_MS)
         room.step()
         assert _states(world) == ([("not_provable", False)] if throttled else [("closing", True)])
+        assert ('trueup_periods_not_provable{currency="usd"} 1.0' in keeper_page(world)) is throttled
         world.take_trouble_away()
 
 
-def test_a_flush_is_not_done_while_stripe_shows_less_than_it_acknowledged(world: DispatchWorld) -> None:
-    """Also asked again, and of usage from hours ago: the door before a cancellation says yes only for what Stripe has."""
-    subscribe(world, since_ms=world.now_ms - DAY_MS)
+def test_a_keeper_that_starts_while_stripe_does_not_say_whose_key_it_has_judges_by_what_is_held(world: DispatchWorld) -> None:
+    """Stripe is away, or the key was revoked: flushes are asked for and deadlines are kept. Nothing is read, for it may be another's."""
+    subscription = subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    end_ms = period_end_ms(world, subscription)
     with keeper(world) as room:
         settle(world, room)
-        world.trouble("reject")
-        world.use("acme", "tokens", 7, at_ms=world.now_ms - 3 * HOUR_MS)
-        with world.dispatching() as dispatch:
-            for _again in range(2):
-                number = flush.request(world.ledger, "acme", "over HTTP")
-                wait_idle(dispatch)
-                world.advance(HOUR_MS)
-                room.step()
-                assert not flush.state(world.ledger, number).done
-        assert world.classes() == ["ack"]
-        # Stripe's own report says that it will not count it.
-        go_to(world, world.now_ms + 2 * DAY_MS)
+    world.set_now(end_ms - MINUTE_MS)
+    world.use("acme", "tokens", 7)
+    go_to(world, end_ms)
+    world.emulator.tell("faults", [{"path": "/v1/account", "kind": "500_before", "count": None}])
+    before = world.rows("select count(*) from ledger.stripe_event")
+    with keeper(world) as room:
         room.step()
-        refused = flush.state(world.ledger, number).refused
-        assert refused is not None and "Stripe refused usage of tokens" in refused
+        assert _states(world) == [("closing", False)]
+        assert world.rows("select reason from ops.flush") == [("the billing period ended",)]
+        assert 'trueup_deadline_timestamp_seconds{state="closing"}' in world.registries[-1].render().decode()
+        assert not room.health().ok and "whose key" in room.health().why
+        go_to(world, end_ms + 25 * HOUR_MS)
+        room.step()
+        assert _states(world) == [("not_provable", False)], "nobody compared it, and its date has come"
+        assert world.rows("select count(*) from ledger.stripe_event") == before
+        world.take_trouble_away()
+        wait_for(lambda: room.step() >= 0 and room.health().ok)
+        assert world.rows("select count(*) from ledger.stripe_event") > before
+    with keeper(world, whose_key=lambda: Deployment("acct_other", False)) as room, pytest.raises(Broken, match="acct_other"):
+        room.step()
 
 
-def test_a_period_that_was_over_when_its_subscription_began_is_missed_and_not_closing_for_ever(world: DispatchWorld) -> None:
-    """Backdated behind the end of a period: Stripe takes its usage, and makes no invoice for it."""
-    end_ms = world.now_ms // HOUR_MS * HOUR_MS - 3 * HOUR_MS
-    begun_ms = next(end_ms - days * DAY_MS for days in (28, 29, 30, 31) if anniversary_ms(end_ms - days * DAY_MS, "month", 1, 1) == end_ms)
-    subscribe(world, since_ms=begun_ms)
-    session = Session(world.database.writer_dsn, "reconciler")
-    billing = Invoices(session, InvoiceReader(API_KEY, world.emulator.url), "reconciler", 86_400)
+def test_usage_without_a_price_waits_until_a_subscription_has_one(world: DispatchWorld) -> None:
+    """Stripe would take it and bill it to nobody. A close does not wait for it, and a flush says what keeps it."""
+    world.apply("tokens", "images")
+    subscription = subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    end_ms = period_end_ms(world, subscription)
     with keeper(world) as room:
         settle(world, room)
-        world.use("acme", "tokens", 7, at_ms=end_ms - HOUR_MS)
-        world.pass_segment()
+        world.use("acme", "tokens", 5)
+        go_to(world, end_ms - DAY_MS)
+        world.use("acme", "images", 7)
+        world.advance(HOUR_MS)
         settle(world, room)
-        assert world.books("acme", "tokens") == (1, "7")
-        deadline_ms = end_ms + 24 * HOUR_MS
-        go_to(world, max(world.now_ms, end_ms + WINDOW_MS))
+        assert (world.books("acme", "tokens"), world.books("acme", "images")) == ((1, "5"), (0, "0"))
+        assert world.rows("select meter, state from finance.unbilled_usage where state <> 'acknowledged_not_invoiced'") == [
+            ("images", "no_price")
+        ]
+        number = flush.request(world.ledger, "acme", "over HTTP")
+        go_to(world, end_ms + WINDOW_MS)
         settle(world, room)
-        go_to(world, max(world.now_ms, deadline_ms + 71 * HOUR_MS))
+        assert _states(world)[0] == ("closing", True)
+        assert world.rows("select reason from ops.flush where done_at is null") == [("over HTTP",)]
+        assert flush.state(world.ledger, number).refused == "usage of images waits for a person: no_price"
+        subscribe(world, since_ms=end_ms - 2 * DAY_MS, meter="images", again="2")
+        go_to(world, end_ms + DAY_MS)
         settle(world, room)
-        billing.step(world.now_ms)
-        assert (_states(world)[0], world.account("missed_invoice")) == (("closing", True), 0)
-        go_to(world, deadline_ms + 73 * HOUR_MS)
-        settle(world, room)
-        assert (_states(world)[0], standing(world)[0].invoice_id) == (("settled", True), None)
-        go_to(world, world.now_ms + DAY_MS)
-        billing.step(world.now_ms)
-        assert (world.account("acknowledged"), world.account("missed_invoice")) == (0, 7)
-        assert world.rows("select quantity_missed, amount_missed_minor from ledger.invoice_posting") == [(7, 7)]
-        assert world.rows("select state, amount_at_risk_minor from finance.unbilled_usage") == [("missed_invoice", 7)]
-        billing.step(world.now_ms + DAY_MS)
-        assert world.rows("select count(*) from ledger.invoice_posting") == [(1,)]
-    session.close()
+    assert world.books("acme", "images") == (1, "7")
+    assert world.rows("select reason from ops.flush where done_at is null") == []

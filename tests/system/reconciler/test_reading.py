@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 
 import pytest
 import requests
 
-from services.reconciler import metrics
-from services.reconciler.adapters import StripeReader
 from services.reconciler.app.reconcile_now import reconcile_now
-from services.reconciler.app.room import Reconciler
-from services.reconciler.core.rounds import rhythm
-from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_idle
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, make_meters, wait_idle
+from tests.makers.period_world import rounds_of
 from tests.system.emulator.running import API_KEY
 from trueup.contracts.errors import Transient
+from trueup.ledger.access.account import OwnAccount
 from trueup.ledger.store import reconciliation
 from trueup.ledger.store.instants import instant
-from trueup.ledger.store.session import Session
-from trueup.runtime.clock import SimulatedClock
-from trueup.runtime.metrics import Registry
 from trueup.runtime.settings import StreetSettings
 
 DAY_MS = 24 * HOUR_MS
-
-
-@contextmanager
-def _room(world: DispatchWorld) -> Iterator[Reconciler]:
-    """A reconciler as the process makes it, stepped by the test."""
-    assert world.emulator.clock is not None
-    clock = SimulatedClock(world.emulator.clock.path)
-    session, probe = Session(world.database.writer_dsn, "reconciler"), Session(world.database.writer_dsn, "reconciler-probe")
-    registry = Registry(*metrics.ALL, room="reconciler")
-    world.registries.append(registry)
-    usual = rhythm(simulated=True, round_seconds=None, sweep_seconds=None)
-    yield Reconciler(session, probe, StripeReader(API_KEY, world.emulator.url, clock), clock, usual, registry, 2)
-    session.close()
-    probe.close()
 
 
 def _settings(world: DispatchWorld) -> StreetSettings:
@@ -82,7 +61,7 @@ def _foreign(world: DispatchWorld, value: str, at_ms: int) -> None:
 def test_what_was_sent_is_read_and_agrees(world: DispatchWorld) -> None:
     world.use("acme", "tokens", 5)
     _send(world)
-    with _room(world) as room:
+    with rounds_of(world) as room:
         assert not room.activity().idle
         assert not room.ready().ok
         room.step()
@@ -111,7 +90,7 @@ def test_usage_of_somebody_else_is_found_by_the_sweep(world: DispatchWorld) -> N
     """In an hour where we sent nothing: no reading of what we sent would ever ask for it."""
     world.use("acme", "tokens", 5)
     _send(world)
-    with _room(world) as room:
+    with rounds_of(world) as room:
         room.step()
         _foreign(world, "3", world.now_ms - 5 * HOUR_MS)
         for _day in range(4):
@@ -181,7 +160,7 @@ def test_subscriptions_become_plans_and_previews(world: DispatchWorld) -> None:
     since_ms = world.now_ms - DAY_MS
     wish = {"id": f"sub_{world.suffix}", "customer": world.stripe_customer("acme"), "items": [{"price": "price_basic"}]}
     world.emulator.tell("subscriptions", wish | {"backdate_start_date": since_ms // 1_000})
-    with _room(world) as room:
+    with rounds_of(world) as room:
         room.step()
         assert world.rows("select customer, plan, effective_from, subscription_id from ledger.plan_fact") == [
             ("acme", "basic", instant(since_ms), f"sub_{world.suffix}")
@@ -196,7 +175,7 @@ def test_subscriptions_become_plans_and_previews(world: DispatchWorld) -> None:
 
 
 def test_a_customer_mapped_between_rounds_is_welcomed_at_once(world: DispatchWorld) -> None:
-    with _room(world) as room:
+    with rounds_of(world) as room:
         room.step()
         assert room.activity().idle
         world.map("globex")
@@ -221,7 +200,7 @@ def test_a_reading_without_an_answer_is_none(world: DispatchWorld) -> None:
     """Nothing is kept as read, the round is not done, and the street's clock is held up for a while only."""
     world.use("acme", "tokens", 5)
     _send(world)
-    with _room(world) as room:
+    with rounds_of(world) as room:
         room.step()
         world.advance(4 * DAY_MS)
         before = world.rows("select read_at from ops.stripe_summary")
@@ -241,10 +220,25 @@ def test_a_reading_without_an_answer_is_none(world: DispatchWorld) -> None:
     assert world.rows("select read_at from ops.stripe_summary") == [(instant(world.now_ms),)]
 
 
+def test_the_proof_is_shown_while_stripe_does_not_say_whose_key_this_is(world: DispatchWorld) -> None:
+    """Gauges that stand still would hide whatever else happens meanwhile; nothing is read, for it may be another's."""
+    world.use("acme", "tokens", 5)
+    _send(world)
+    world.emulator.tell("faults", [{"path": "/v1/account", "kind": "500_before", "count": None}])
+    with rounds_of(world, OwnAccount(make_meters(world.emulator.url).account)) as room:
+        room.step()
+        assert 'trueup_proof_evaluations_total{check="accounts_zero_sum"} 1.0' in world.registries[-1].render().decode()
+        assert world.rows("select count(*) from ops.stripe_summary") == [(0,)]
+        world.take_trouble_away()
+        room.step()
+        assert room.ready().ok
+    assert world.rows("select count(*) from ops.stripe_summary") == [(1,)]
+
+
 def test_usage_of_somebody_else_where_nothing_was_ever_sent_is_found(world: DispatchWorld) -> None:
     """No lane asks for it, since there is none: every mapped customer is asked about with every meter of the catalogue."""
     _foreign(world, "3", world.now_ms - 5 * HOUR_MS)
-    with _room(world) as room:
+    with rounds_of(world) as room:
         room.step()
     (row,) = reconciliation.rows(world.ledger)
     assert (row.customer_id, row.meter, row.difference, row.explanation, row.settled) == ("acme", "tokens", 3, "foreign_event", True)
@@ -254,7 +248,7 @@ def test_usage_of_somebody_else_where_nothing_was_ever_sent_is_found(world: Disp
 
 def test_where_nothing_was_sent_and_nothing_is_there_counts_as_compared(world: DispatchWorld) -> None:
     assert _check(world) == ("pending", 1)
-    with _room(world) as room:
+    with rounds_of(world) as room:
         room.step()
         assert _check(world) == ("ok", 1)
         read = world.rows("select read_at from ops.stripe_pair_read")

@@ -1,6 +1,7 @@
 """Periods of 28, 29, 30 and 31 days that end at one odd second, in the whole street, with usage on both sides of that second.
 
-What each notification of Stripe's goes through differs by customer. The oracle is the comparison of two instants.
+What all notifications of Stripe's go through differs by customer. One customer's subscription begins at that second, and is made when the
+usage around it was captured already. The oracle is the comparison of two instants.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ ENDS = datetime(2023, 2, 28, 10, 17, 42, tzinfo=UTC)
 # A subscription that began on a day that February does not have bills on its last one.
 SINCE = {days: ENDS - timedelta(days=days) for days in (28, 29, 30, 31)}
 NOTIFICATIONS: dict[int, dict[str, object]] = {
-    28: {"kind": "lose"},
-    29: {"kind": "delay", "seconds": 86_400},
-    30: {"kind": "drop", "count": 4},
-    31: {"kind": "duplicate"},
+    28: {"kind": "lose", "count": None},
+    29: {"kind": "delay", "seconds": 86_400, "count": None},
+    30: {"kind": "drop", "count": 12},
+    31: {"kind": "duplicate", "count": None},
 }
+BEGINNER = StreetCustomer("begins", "cus_begins", "basic")
 # Each in a digit of its own, so that a sum says which of them are in it. Both sides stand in one roll-up window.
 VALUES = {
     ENDS - timedelta(minutes=10): 1,
@@ -59,7 +61,7 @@ def use(here: Running) -> None:
     """Everybody's usage, by the command."""
     lines = [
         {"id": f"{value}-{one.name}", "source": "edge", "customer": one.name, "meter": "calls", "value": value, "time": at.isoformat()}
-        for one in customers()
+        for one in (*customers(), BEGINNER)
         for at, value in VALUES.items()
     ]
     path = here.street.data / "usage.jsonl"
@@ -89,13 +91,19 @@ def test_an_event_on_the_boundary_second_belongs_to_the_later_period() -> None:
         trouble(here)
         advance(here, ENDS + timedelta(seconds=30))
         use(here)
-        # Stripe's grace begins with the first good answer about the draft: for one customer that comes a day late.
-        advance(here, ENDS + timedelta(hours=52))
+        advance(here, ENDS + timedelta(seconds=60))
+        set_up(here, CATALOGUE, [BEGINNER], round(ENDS.timestamp() * 1_000))
+        # Stripe's grace begins with the first good answer about the draft: where all come a day late, so does the grace.
+        advance(here, ENDS + timedelta(hours=76))
         sdk = stripe_reads.client(here.stripe_url, here.settings.stripe_api_key)
         names = {one.name: one.stripe_customer for one in customers()}
-        invoiced, previewed = stripe_reads.invoices(sdk, names.values()), stripe_reads.previews(sdk, names.values())
+        invoiced, previewed = stripe_reads.invoices(sdk, names.values()).quantities, stripe_reads.previews(sdk, names.values())
         assert {name: invoiced.get((stripe, "calls")) for name, stripe in names.items()} == dict.fromkeys(names, Decimal(before))
         assert {name: previewed.get((stripe, "calls")) for name, stripe in names.items()} == dict.fromkeys(names, Decimal(behind))
+        begun = stripe_reads.previews(sdk, [BEGINNER.stripe_customer])
+        assert begun == {(BEGINNER.stripe_customer, "calls"): Decimal(behind)}
+        received = stripe_reads.books(here.stripe_url)[BEGINNER.stripe_customer, "calls"]
+        assert received == before + behind, "what was used before it began is at Stripe too, and on no invoice"
         for days in SINCE:
             ended, current = json.loads(here.must("period", "show", f"days-{days}", "--json"))
             length = datetime.fromisoformat(ended["period_end"]) - datetime.fromisoformat(ended["period_start"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,6 +23,12 @@ from trueup.contracts.events import UsageEvent
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "catalogue.example.toml"
 IMAGES = '\n[meter.images]\nunit = "image"\nbilling_window = "PT30M"\nstripe_event_name = "images"\n'
 WINDOW = timedelta(minutes=5)
+# An id's term is the first 48 bits of the identity that stands in the ledger.
+DROPPED_IN_ITS_BATCH = """
+select s.duplicate_events, s.duplicate_quantity, s.duplicate_id_sum - ('x' || left(replace(e.identity::text, '-', ''), 12))::bit(48)::bigint
+from ledger.source_batch s, ledger.event e
+where s.source_partition = %s and %s between s.first_offset and s.next_offset - 1 and e.id = %s
+"""
 CONFLUENT_ID = 1  # under which the street's rooms know our schema in the registry's framing
 
 
@@ -192,6 +199,8 @@ def test_each_kind_of_trouble_is_told_by_explain_and_stands_in_sql(street: Stree
         (0, event("twofold", quantity=6)),
         (1, event("elsewhere")),
         (2, event("elsewhere")),
+        (0, event("twice")),
+        (0, event("twice")),
         (0, event("negative", quantity=-5)),
         (0, event("old", age_ms=36 * 86_400_000)),
         (0, event("tail") + b"\x00"),
@@ -210,6 +219,7 @@ def test_each_kind_of_trouble_is_told_by_explain_and_stands_in_sql(street: Stree
 
     assert [row["outcome"] for row in deliveries("twofold")] == ["captured", "conflict"]
     assert sorted(row["outcome"] for row in deliveries("elsewhere")) == ["captured", "duplicate"]
+    assert [row["outcome"] for row in deliveries("twice")] == ["captured", "dropped"]
     assert [row["outcome"] for row in deliveries("old")] == ["captured_late"]
     (refused,) = deliveries("negative")
     assert (refused["outcome"], "negative_without_reason" in refused["detail"]) == ("refused", True)
@@ -218,10 +228,16 @@ def test_each_kind_of_trouble_is_told_by_explain_and_stands_in_sql(street: Stree
         assert [(row["step"], row.get("outcome")) for row in told] == [("delivered", "refused"), ("refused", None)]
         assert all(reason in row["detail"] for row in told)
         assert "read from the front of a record that was refused" in told[0]["detail"]
+    again = deliveries("twice")[1]
+    partition, offset = map(int, re.findall(r"partition (\d+), offset (\d+)", again["detail"])[0])
+    with psycopg.connect(street.said["postgres_dsn"]) as connection:
+        counted = connection.execute(DROPPED_IN_ITS_BATCH, [partition, offset, f"{customer}-twice"]).fetchall()
+    # No other delivery of that batch was dropped, so that what stands there is this one.
+    assert [tuple(map(int, row)) for row in counted] == [(1, 5, 0)]
     with psycopg.connect(street.said["finance_dsn"]) as connection:
         states = connection.execute("select state, quantity from finance.unbilled_usage where customer_id = %s", [customer]).fetchall()
         kinds = connection.execute("select kind from finance.review_queue where customer_id = %s", [customer]).fetchall()
-    assert sorted((state, int(quantity)) for state, quantity in states) == [("acknowledged_not_invoiced", 10), ("in_review", 5)]
+    assert sorted((state, int(quantity)) for state, quantity in states) == [("acknowledged_not_invoiced", 15), ("in_review", 5)]
     assert len(kinds) == 2
 
 
@@ -330,3 +346,19 @@ def test_two_deliveries_of_one_identity_are_told_wherever_they_met(street: Stree
     assert [(kind, int(quantity)) for kind, quantity in conflicts] == [("conflict", 5 * 6)]
     assert street.books()[f"cus_{customer}", "input_tokens"] == 50
     street.trueup("prove")
+
+
+def test_a_billing_period_is_shown_and_previewed_to_the_minor_unit(street: StreetOfTest) -> None:
+    """As the contract's views have it; what Stripe would invoice now is what its quantity costs."""
+    assert street.trueup("events", "send", "-", stdin=line(street, "globex", 1, value=700))["accepted"] == 1
+    at_rest_after_the_cut(street)
+    street.advance_to(street.now() + timedelta(hours=2))
+    shown = street.trueup("period", "show", "globex")
+    assert {"customer_id", "subscription_item_id", "meter", "period_start", "period_end", "status", "deadline", "provable"} <= set(shown[0])
+    now = street.now()
+    current = [row for row in shown if datetime.fromisoformat(row["period_start"]) <= now < datetime.fromisoformat(row["period_end"])]
+    assert {row["status"] for row in current} == {"open"}
+    previewed = {row["price_id"]: row for row in street.trueup("period", "preview", "globex")}
+    tokens = previewed["price_input_tokens"]
+    assert (Decimal(tokens["quantity_stripe"]), tokens["amount_stripe_minor"], tokens["amount_difference_minor"]) == (Decimal(700), 7, 0)
+    assert call(street.environment, "period", "preview", "nobody-of-that-name", "--json").returncode == 1

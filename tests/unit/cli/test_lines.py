@@ -46,6 +46,8 @@ def test_a_whole_line_is_accepted_in_the_smallest_unit() -> None:
         ({"customer": "c" * 256}, "bad_field", "customer"),
         ({"time": "2026-10-05T08:00:00"}, "bad_field", "offset"),
         ({"time": 1_791_187_200}, "bad_field", "time"),
+        ({"time": "2026-10-05T08:00:00+24:00"}, "bad_field", "its offset from UTC does not exist"),
+        ({"time": "2026-02-30T08:00:00Z"}, "bad_field", "does not exist"),
         ({"time": ...}, "bad_field", "missing"),
         ({"colour": "red"}, "bad_field", "colour"),
         ({"dimensions": {"model": 3}}, "bad_field", "dimensions"),
@@ -58,6 +60,13 @@ def test_a_wrong_line_is_refused_with_its_reason(changes: dict[str, object], rea
     assert isinstance(verdict, RefusedLine)
     assert verdict.reason == reason
     assert word in verdict.detail
+
+
+def test_a_number_that_nobody_can_read_is_told_by_its_length() -> None:
+    """Python's own sentence would tell a person to set an option of Python's."""
+    (verdict,) = read_jsonl([json.dumps({**WHOLE, "value": 0}).replace('"value": 0', f'"value": {"9" * 5_000}').encode()], SCALES)
+    assert isinstance(verdict, RefusedLine)
+    assert (verdict.reason, verdict.detail) == ("bad_field", "a number of 5000 digits is no quantity of ours")
 
 
 def test_a_refund_says_why_and_what_it_takes_back() -> None:

@@ -55,6 +55,36 @@ def test_what_a_row_lacks_is_refused_by_row_and_line() -> None:
     ]
 
 
+def test_a_row_with_more_cells_than_the_header_is_refused_whole() -> None:
+    """A thousand written as 1,000: what stands under which name cannot be told."""
+    verdicts = read(b"at,in,out\n2023-11-16 18:15:46,1,000,6\n2023-11-16 18:15:46,1,2,\n")
+    assert [(v.line, v.reason) for v in verdicts if isinstance(v, RefusedLine)] == [(2, "bad_field")]
+    assert [v.event.quantity for v in verdicts if isinstance(v, Accepted)] == [1, 2]
+
+
+def test_behind_a_torn_row_nothing_is_read_where_ids_count_rows() -> None:
+    """Once the file is mended, its rows must have the ids that they had: two lines that a quote swallowed would shift all behind them."""
+    torn = (
+        b'id,at,in,out\na,2023-11-16 18:15:46,1,2\nb,"2023-11-16\nc,2023"-11-16 18:15:47,3,4\n'
+        b'd,"2023"-11-16,5,6\ne,2023-11-16 18:15:48,7,8\n'
+    )
+    counted = read(torn)
+    assert [v.event.quantity for v in counted if isinstance(v, Accepted)] == [1, 2]
+    assert [v.line for v in counted if isinstance(v, RefusedLine)] == [3]
+    named = read(torn, f"id=id,{MAP}")
+    assert [v.event.id for v in named if isinstance(v, Accepted)] == [
+        "a:input_tokens",
+        "a:output_tokens",
+        "e:input_tokens",
+        "e:output_tokens",
+    ]
+
+
+def test_a_column_that_stands_there_twice_is_not_chosen_from() -> None:
+    with pytest.raises(UsageFault, match="column in more than once"):
+        read(b"at,in,out,in\n2023-11-16 18:15:46,1,2,3\n")
+
+
 def test_a_column_may_name_the_customer_and_a_meter_have_decimals() -> None:
     """The map says where they stand; decimals become the smallest unit."""
     verdicts = read(b"who,at,len\nacme,2023-11-16 18:15:46,1.25\n", "time=at,customer=who,meter:audio_seconds=len")

@@ -35,6 +35,8 @@ def test_what_stripe_sends_is_read_as_it_is() -> None:
         b"\xff{}",
         b'{"x": ' + b"[" * 100_000,
         b'{"x": ' + b"1" * 5_000 + b"}",
+        b'{"x": 0.' + b"1" * 20_000 + b"}",
+        b'{"x": 1.' + b"0" * 20_000 + b"e5}",
     ],
 )
 def test_what_no_database_holds_is_refused(body: bytes) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from devstack.demo.closing import ACCOUNTS, HEADINGS, Line, rendered, totals
 from devstack.demo.judgement import Judgement, Outcome
+from devstack.demo.running import nothing_pending
 
 GOOD = Line(
     customer="acme",
@@ -20,6 +21,9 @@ GOOD = Line(
     invoices=Decimal(11_000),
     preview=Decimal(1_000),
     books=Decimal(12_000),
+    late=500,
+    owed_minor=385,
+    billed_minor=385,
 )
 
 
@@ -28,7 +32,15 @@ def test_a_line_agrees_when_truth_accounts_and_stripe_do() -> None:
     assert GOOD.agrees
     row = GOOD.as_row()
     assert (row["truth"], row["invoiced"], row["in_review"], row["summaries"]) == ("12.500", "11.000", "0.500", "12.000")
-    assert (row["invoices"], row["preview"]) == ("11.000", "1.000")
+    assert (row["invoices"], row["preview"], row["owed"], row["billed"]) == ("11.000", "1.000", "385", "385")
+
+
+def test_a_check_that_still_waits_is_no_answer() -> None:
+    """The proof's own heading has a column of that name."""
+    heading = "check_name\tstatus\tevaluated\tviolations\tpending\n"
+    assert nothing_pending(heading + "chain_sealed\tok\t7\t0\t0\n")
+    assert not nothing_pending(heading + "chain_sealed\tok\t7\t0\t0\nhours_equal_summaries\tpending\t7\t0\t2\n")
+    assert not nothing_pending(heading)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +50,16 @@ def test_a_line_agrees_when_truth_accounts_and_stripe_do() -> None:
         replace(GOOD, accounts={**GOOD.accounts, "in_review": 499}),
         replace(GOOD, accounts={**GOOD.accounts, "acknowledged": 999, "invoiced": 11_001}),
         replace(GOOD, invoices=Decimal(11_001)),
+        pytest.param(
+            replace(
+                GOOD,
+                accounts={"acknowledged": 1_000, "invoiced": 10_999, "in_review": 501},
+                invoices=Decimal(10_999),
+                summaries=Decimal(11_999),
+                books=Decimal(11_999),
+            ),
+            id="a unit in time stands before a person, everywhere",
+        ),
         replace(GOOD, summaries=Decimal(11_999)),
         replace(GOOD, summaries=Decimal("12000.4")),
         replace(GOOD, preview=Decimal(0)),
@@ -46,6 +68,8 @@ def test_a_line_agrees_when_truth_accounts_and_stripe_do() -> None:
         replace(GOOD, accounts={"acknowledged": 1_000, "invoiced": 11_000, "in_flight": 500}),
         replace(GOOD, accounts={"acknowledged": 1_000, "invoiced": 11_000, "rejected": 500}),
         replace(GOOD, accounts={"acknowledged": 1_000, "invoiced": 11_000, "missed_invoice": 500}),
+        replace(GOOD, billed_minor=384),
+        replace(GOOD, owed_minor=None),
     ],
 )
 def test_one_unit_off_anywhere_is_a_no(broken: Line) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from devstack.demo.trace_file import MOST_BURSTS, bursts, catalogue_of, moved_text, read_trace
+import pytest
+
+from devstack.demo.trace_file import MOST_BURSTS, TraceFault, bursts, catalogue_of, moved_text, read_trace
 from trueup.cli.lines import Accepted
 from trueup.cli.traces import TraceOptions, parse_map
 from trueup.cli.traces import read_trace as read_by_command
@@ -75,3 +78,32 @@ def test_a_moved_file_ends_where_it_was_told_and_keeps_its_totals(tmp_path: Path
     after = read_trace(moved, MAP, 3)
     assert after.totals == before.totals
     assert (after.first_ms, after.last_ms) == (before.first_ms + 7_000, before.last_ms + 7_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "said"),
+    [
+        ("t,a\n2026-08-03 10:00:00,1\n", "time=t", "needs time=COLUMN and at least one"),
+        ("t,a\n2026-08-03 10:00:00,1\n", "time=t,a", "'a' is not time=COLUMN"),
+        ("t,a\n2026-08-03 10:00:00,1\n", "time=t,meter:a=b", "has no column b; it has t, a"),
+        ("t,a\n2026-08-03 10:00:00,\n", "time=t,meter:a=a", "row 1: a: '' is not a number"),
+        ("t,a\n2026-08-03 10:00:00,1\n\n2026-08-03 10:00:00,-1\n", "time=t,meter:a=a", "row 2: a: -1 is not a quantity"),
+        ("t,a\n2026-08-03 10:00:00,1\nyesterday,1\n", "time=t,meter:a=a", "row 2: t: "),
+        ("t,a\n\n", "time=t,meter:a=a", "has no rows"),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_its_row(tmp_path: Path, text: str, columns: str, said: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(TraceFault, match=re.escape(said)):
+        read_trace(path, columns, 20)
+
+
+def test_a_column_with_a_comma_in_its_name(tmp_path: Path) -> None:
+    """Quoted in the map as it is in the file; also by the command."""
+    path = tmp_path / "t.csv"
+    path.write_text('\ufeff\r\n"when","seconds, spoken",note\r\n"2026-08-03T10:00:00+02:00"," 1.5 ","two\r\nlines"\r\n', newline="")
+    columns = 'time=when,"meter:s=seconds, spoken"'
+    trace = read_trace(path, columns, 20)
+    assert [(usage.quantity, usage.event_time_ms) for usage in trace.usages] == [(15, 1_785_744_000_000)]
+    assert parse_map(columns).meters == (("s", "seconds, spoken"),)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from trueup.publisher.environment import PublisherSettings, PublisherSettingsError
-from trueup.publisher.publisher import producer_options
+from trueup.publisher.publisher import Publisher, producer_options
 
 READ = PublisherSettings.from_environment
 
@@ -63,6 +63,13 @@ def test_guarantees_can_t_be_bent(name: str, value: str) -> None:
     """Refused by name, not overridden in silence."""
     with pytest.raises(PublisherSettingsError, match=f"may not change {name}"):
         producer_options(PublisherSettings("a:1", {name: value}, ""), "s")
+
+
+@pytest.mark.parametrize(("name", "value"), [("no.such.setting", "1"), ("batch.size", "large")])
+def test_what_the_library_does_not_understand_is_named(name: str, value: str) -> None:
+    """A typing error is a fault of the settings, told as such."""
+    with pytest.raises(PublisherSettingsError, match=f'TRUEUP_KAFKA__… cannot be used: .*"{name}"'):
+        Publisher("s", PublisherSettings("a:1", {name: value}, ""), scales={})
 
 
 def test_saying_the_same_is_no_bending() -> None:

@@ -113,7 +113,7 @@ def test_publish_does_not_wait_for_a_broker_that_is_away(away: str) -> None:
     for number in range(1000):
         usage.publish(**(GOOD | {"id": f"req-{number}"}))  # type: ignore[arg-type]
     assert time.monotonic() - started < 10
-    with pytest.raises(Backlogged, match="1000 events still wait"):
+    with pytest.raises(Backlogged, match=r"up to 1\d{3} events still wait"):
         usage.flush(0.05)
     usage._last_words.detach()
 
@@ -123,7 +123,7 @@ def test_a_full_queue(away: str) -> None:
     usage = publisher(away, QUEUE_BUFFERING_MAX_MESSAGES="3", MESSAGE_TIMEOUT_MS="3000")
     for number in range(3):
         usage.publish(**(GOOD | {"id": f"req-{number}"}))  # type: ignore[arg-type]
-    with pytest.raises(Backlogged, match="3 events wait"):
+    with pytest.raises(Backlogged, match="queue for the broker is full"):
         usage.publish(**(GOOD | {"id": "req-3"}))  # type: ignore[arg-type]
     with pytest.raises(DeliveryFailed) as failed:
         usage.flush()

@@ -35,6 +35,14 @@ def test_setting_that_bends_a_guarantee_is_refused() -> None:
     assert kafka.producer_options(settings(acks="all"))["acks"] == "all"
 
 
+@pytest.mark.parametrize(("key", "value"), [("no_such_setting", "1"), ("batch_size", "large"), ("security_protocol", "none")])
+def test_setting_that_the_library_does_not_understand_is_named(key: str, value: str) -> None:
+    """A typing error is the settings' fault and not a room's: it must not be started again and again."""
+    for options in (kafka.client_options, kafka.producer_options):
+        with pytest.raises(SettingsError, match=rf'TRUEUP_KAFKA__… cannot be used: .*"{key.replace("_", ".")}"'):
+            options(settings(**{key: value}))
+
+
 def test_producers_place_records_as_java_clients_do() -> None:
     """The same customer goes to the same partition, whoever sends."""
     options = kafka.transactional_producer_options(settings(), "dedupe-1")
@@ -54,7 +62,7 @@ def test_clients_start_with_these_options() -> None:
 
 
 SPOKEN_TO_NOBODY = """
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 from trueup.runtime import kafka, log
 from trueup.runtime.settings import StreetSettings
 
@@ -68,9 +76,10 @@ consumer.poll(1.0)
 producer.poll(1.0)
 try:
     reader.low_and_high("nothing", 0, 0.5)
-except Exception:
-    pass
-consumer.close()
+except KafkaException:
+    consumer.close()
+else:
+    raise SystemExit("a broker that is not there gave an answer")
 reader.close()
 """
 

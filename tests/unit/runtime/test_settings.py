@@ -95,3 +95,22 @@ def test_shown_settings_hold_no_secret() -> None:
     )
     assert "geheim" not in str(settings.redacted())
     assert "geheim" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("TRUEUP_CLOCK", "bogus", "TRUEUP_CLOCK: .*'system' or 'simulated:FILE', not 'bogus'"),
+        ("TRUEUP_HTTP_PORT", "999999", "TRUEUP_HTTP_PORT: .*65535"),
+        ("TRUEUP_HTTP_PORT", "-1", "TRUEUP_HTTP_PORT"),
+        ("TRUEUP_POSTGRES_DSN", "nonsense", "TRUEUP_POSTGRES_DSN: .*postgresql://"),
+        ("TRUEUP_CONFLUENT_SCHEMA_IDS", "{bad", "confluent_schema_ids"),
+        ("TRUEUP_KAFKA", "abc", "kafka"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_said_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=said):
+        from_environment(StreetSettings)

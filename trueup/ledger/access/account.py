@@ -44,3 +44,17 @@ class OwnAccount:
                 raise Broken(self.why_unconfirmed)
             self._confirmed, self.why_unconfirmed = held, None
             return held
+
+    def why_not_yet(self, session: Session) -> str | None:
+        """As `confirmed`, for work that goes on while Stripe is away: why nothing may be asked of it, None when it may be."""
+        try:
+            self.confirmed(session)
+        except Transient:
+            if self.why_unconfirmed is None:
+                raise  # it is the ledger that does not answer
+        return self.why_unconfirmed
+
+    def refuse_unconfirmed(self) -> None:
+        """Transient while it was asked whose key this is, and nobody said. For readers, before each reading."""
+        if self.why_unconfirmed is not None:
+            raise Transient(self.why_unconfirmed)

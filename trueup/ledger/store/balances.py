@@ -36,3 +36,9 @@ def events(connection: psycopg.Connection) -> Mapping[tuple[str, str], str]:
 def refusals(connection: psycopg.Connection) -> Mapping[str, int]:
     """Refused deliveries by reason."""
     return {reason: int(count) for reason, count in connection.execute(queries.load(FILE)["refusals"])}
+
+
+def cases_without_amount(connection: psycopg.Connection) -> int:
+    """How many cases of usage have a billing period and no amount."""
+    row = connection.execute(queries.load(FILE)["cases_without_amount"]).fetchone()
+    return 0 if row is None else int(row[0])

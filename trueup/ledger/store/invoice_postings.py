@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import psycopg
 from psycopg.rows import class_row
@@ -48,9 +48,7 @@ def post(connection: psycopg.Connection, item: BilledItem, divide: Divide, write
 
 def _post(connection: psycopg.Connection, item: BilledItem, divide: Divide, writer: str) -> bool:
     with connection.cursor(row_factory=class_row(Holding)) as cursor:
-        holdings = cursor.execute(
-            _sql("holdings"), {"lane_id": item.lane_id, "period_start": item.period_start, "period_end": item.period_end}
-        ).fetchall()
+        holdings = cursor.execute(_sql("holdings"), asdict(item)).fetchall()
     billed, allocations = divide(item, holdings)
     amounts = [in_64_bits(allocation.amount_missed_minor) for allocation in allocations]
     batch_id = barrier.next_batch(connection)

@@ -33,6 +33,7 @@ class Fate(StrEnum):
     CONFLICT = "conflict"  # the ledger knew the id, with another content
     REFUSED = "refused"
     NOT_YET_READ = "not_yet_read"
+    LOST = "lost"  # the pipeline read past it and kept nothing: must not happen
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,14 @@ def explain(connection: psycopg.Connection, source: str, id: str) -> tuple[Step,
 def fate_of(connection: psycopg.Connection, partition: int, offset: int, identity: bytes) -> Delivery:
     """What became of the record at a source offset, whose identity is given.
 
-    A record the ledger has read past and kept nothing of was dropped by the dedupe room as a duplicate: nothing else leaves no row.
+    A record that the ledger has read past and kept no row of was dropped by the dedupe room as a duplicate, if its batch dropped any
+    and the ledger holds the event; else it was lost.
     """
     given = {"partition": partition, "offset": offset, "identity": UUID(bytes=identity)}
     row = connection.execute(queries.load("journey")["fate"], given).fetchone()
     if row is None:
         raise ValueError("the ledger gave no answer")
-    refused, conflict, duplicate, late, batch_id, read = row
+    refused, conflict, duplicate, late, droppable, batch_id, read = row
     if not read:
         return Delivery(Fate.NOT_YET_READ, None, None)
     if refused is not None:
@@ -69,4 +71,6 @@ def fate_of(connection: psycopg.Connection, partition: int, offset: int, identit
         return Delivery(Fate.CAPTURED_LATE if late else Fate.CAPTURED, batch_id, None)
     if conflict:
         return Delivery(Fate.CONFLICT, batch_id, None)
-    return Delivery(Fate.DUPLICATE if duplicate else Fate.DROPPED, batch_id, None)
+    if duplicate:
+        return Delivery(Fate.DUPLICATE, batch_id, None)
+    return Delivery(Fate.DROPPED if droppable else Fate.LOST, batch_id, None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
+from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from trueup.contracts.errors import Broken
 from trueup.contracts.periods import BillingPeriod, Calendar
@@ -99,25 +99,6 @@ class ErrorReport:
     error_count: int
     codes: tuple[str, ...]
     body: str
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodStatus:
-    """A row of view finance.period_status."""
-
-    customer_id: str
-    subscription_id: str
-    subscription_item_id: str
-    meter: str | None
-    period_start: datetime
-    period_end: datetime
-    status: str
-    open_quantity: Decimal
-    deadline: datetime
-    provable: bool
-    why_not: str | None
-    unit: str
-    invoice_id: str | None
 
 
 def standing(connection: psycopg.Connection) -> Standing:
@@ -220,9 +201,9 @@ def store_captured_through(connection: psycopg.Connection, through_ms: int) -> N
     connection.execute(queries.load("periods")["store_captured_through"], {"through": instant(through_ms)})
 
 
-def record_told(connection: psycopg.Connection, events: Iterable[ToldEvent]) -> int:
-    """Keep events of Stripe; says how many were new."""
-    new = 0
+def record_told(connection: psycopg.Connection, events: Iterable[ToldEvent]) -> list[ToldEvent]:
+    """Keep events of Stripe; gives those that were new."""
+    new = []
     with connection.transaction():
         for event in events:
             given = {
@@ -235,8 +216,15 @@ def record_told(connection: psycopg.Connection, events: Iterable[ToldEvent]) -> 
                 "via": event.via,
                 "body": event.body,
             }
-            new += connection.execute(queries.load("periods")["add_stripe_event"], given).rowcount
+            if connection.execute(queries.load("periods")["add_stripe_event"], given).rowcount:
+                new.append(event)
     return new
+
+
+def last_webhook_ms(connection: psycopg.Connection) -> int | None:
+    """When a notification of Stripe's reached the door last, as far as it is kept."""
+    row = connection.execute(queries.load("periods")["last_webhook"]).fetchone()
+    return None if row is None or row[0] is None else int(row[0])
 
 
 def polled_ms(connection: psycopg.Connection) -> int | None:
@@ -245,9 +233,10 @@ def polled_ms(connection: psycopg.Connection) -> int | None:
     return None if row is None else int(row[0])
 
 
-def store_poll(connection: psycopg.Connection, polled_at_ms: int, missed: int) -> None:
-    """Say that Stripe's list of events was polled, and how many no webhook had brought."""
-    connection.execute(queries.load("periods")["store_poll"], {"polled_at": instant(polled_at_ms), "missed": missed})
+def store_poll(connection: psycopg.Connection, polled_at_ms: int, missed: int) -> int | None:
+    """Say that Stripe's list of events was polled, and how many no webhook had brought; gives when a poll last found such a one."""
+    row = connection.execute(queries.load("periods")["store_poll"], {"polled_at": instant(polled_at_ms), "missed": missed}).fetchone()
+    return None if row is None or row[0] is None else int(row[0])
 
 
 def newest_report_ms(connection: psycopg.Connection) -> int | None:
@@ -278,10 +267,16 @@ def deadlines(connection: psycopg.Connection) -> dict[str, int]:
     return {state: int(at) for state, at in connection.execute(queries.load("periods")["at_risk"]) if at is not None}
 
 
-def status(connection: psycopg.Connection, customer: str | None = None) -> list[PeriodStatus]:
-    """Where each billing period stands, of one customer or of all."""
-    with connection.cursor(row_factory=class_row(PeriodStatus)) as cursor:
-        return cursor.execute(queries.load("periods")["status"], {"customer": customer}).fetchall()
+def lately_not_provable(connection: psycopg.Connection) -> dict[str, tuple[int, Decimal]]:
+    """How many periods were not provable at their deadline within the last day, and the minor units at stake, by currency."""
+    found = connection.execute(queries.load("periods")["lately_not_provable"])
+    return {currency: (int(count), amount) for currency, count, amount in found}
+
+
+def shown(connection: psycopg.Connection, customer: str | None = None) -> list[dict[str, Any]]:
+    """Rows of finance.period_status as they are, of one customer or of all."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(queries.load("periods")["shown"], {"customer": customer}).fetchall()
 
 
 def _times_told(connection: psycopg.Connection, query: str, subscription_item_id: str, start_ms: int) -> int:

@@ -95,5 +95,5 @@ def _is_gone(connection: psycopg.Connection) -> bool:
     if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
         return False
     looking = select.poll()
-    looking.register(connection.fileno(), select.POLLIN | select.POLLRDHUP)
+    looking.register(connection.fileno(), select.POLLIN | getattr(select, "POLLRDHUP", 0))
     return bool(looking.poll(0))

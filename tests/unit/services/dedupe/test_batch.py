@@ -241,9 +241,19 @@ def test_the_tallies_conserve_counts_quantities_and_ids() -> None:
     assert progress.duplicate == Tally(1, 3, a)
     assert progress.late == Tally(1, 10, b)
     assert progress.refused == Tally(2, -4, c + id_sum_term(bytes_identity(b"garbage")))
-    assert progress.arrived == progress.on_time + progress.late + progress.duplicate + progress.refused
+    assert progress.arrived == Tally(6, 3 + 3 + 10 - 4 + 4, 3 * a + b + c + id_sum_term(bytes_identity(b"garbage")))
     assert (progress.first_offset, progress.next_offset, progress.suspect_events) == (5, 14, 1)
     assert sum(len(ids.packed) for ids in progress.new_ids) == 2 * 24
+
+
+@pytest.mark.parametrize("lost", ["_forward", "_refuse", "_take_fit"])
+def test_a_batch_that_lost_a_record_is_never_written(monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
+    """What arrived is counted before anything is decided: whoever loses a record on the way, the batch is broken and not short."""
+    records = [record(0, event("a")), record(1, event("b", quantity=0)), record(2, event("c", quantity=-1))]
+    assert decide(Partition(0, 0), records).progress.arrived.events == 3
+    monkeypatch.setattr(f"services.dedupe.core.batch._Batch.{lost}", lambda *_: None)
+    with pytest.raises(Broken, match=r"of 3 records .* arrived"):
+        decide(Partition(0, 0), records)
 
 
 def test_deciding_changes_nothing_until_it_is_absorbed() -> None:

@@ -72,6 +72,9 @@ def test_what_was_sent_is_proved_after_an_invoice_that_came_without_notice():
     assert judge(replace(later, provable=True, why_not=None), now, END_MS + MINUTE_MS).status == "settled"
     foretold_ms = END_MS + GRACE_MS - MARGIN_MS
     assert judge(later, now, foretold_ms - 1).status == "closing"
+    # Stripe did not answer just now: its date came without notice all the same.
+    assert judge(replace(later, invoice_id="in_1"), None, foretold_ms - 1).status == "closing"
+    assert judge(replace(later, invoice_id="in_1"), None, foretold_ms).status == "not_provable"
     assert (judge(later, now, foretold_ms).status, judge(later, now, foretold_ms).why) == ("not_provable", "captured only up to 09:00")
 
 

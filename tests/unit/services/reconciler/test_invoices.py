@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -43,6 +44,14 @@ def test_what_was_acknowledged_last_is_missed_first() -> None:
         (1, 3, 5, 0),
     ]
     assert [part.amount_missed_minor for part in parts] == [0, 0, _half_cents(20) - _half_cents(15)]
+
+
+def test_what_stripe_refused_afterwards_is_missed_before_anything_else() -> None:
+    """What was billed is not the usage of which Stripe said itself that it would not count it."""
+    refused, good = _holdings(80, 10)
+    parts = divide(10, 0, 0, [replace(refused, refused=True), good], _half_cents)
+    assert [(part.quantity_invoiced, part.quantity_missed) for part in parts] == [(10, 0), (0, 80)]
+    assert [part.intent_id for part in parts] == [good.intent_id, refused.intent_id]
 
 
 def test_a_negative_intent_stays_billed_while_the_total_is_positive() -> None:

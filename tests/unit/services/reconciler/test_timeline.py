@@ -101,3 +101,20 @@ def test_what_is_over_keeps_its_price_when_the_item_gets_another():
     swapped = replace(later, items=(replace(later.items[0], price_id="price_2"),))
     found = facts_of(swapped, {"mtr_1": "tokens"}, "pro", at("2000-01-01"), held)
     assert [(fact.start_ms, fact.price_id) for fact in found] == [(at("2026-10-01"), "price_2"), (at("2026-11-01"), "price_2")]
+
+
+@pytest.mark.parametrize(
+    ("current", "expected"),
+    [
+        (("2027-02-15", "2027-03-15"), [("2027-02-01", "2027-02-15"), ("2027-02-15", "2027-03-15")]),
+        (("2027-03-15", "2027-04-15"), [("2027-02-01", "2027-02-15"), ("2027-02-15", "2027-03-15"), ("2027-03-15", "2027-04-15")]),
+        (("2027-02-01", "2027-02-15"), [("2027-02-01", "2027-02-15")]),
+    ],
+)
+def test_no_period_reaches_back_over_what_is_known(current: tuple[str, str], expected: list[tuple[str, str]]):
+    """The anchor was moved to the 15th while nobody looked: usage of January belongs to January alone."""
+    before = subscription("2027-01-01", ("2027-01-01", "2027-02-01"))
+    held = {"si_1": facts_of(before, {"mtr_1": "tokens"}, "basic", at("2000-01-01"))}
+    moved = subscription("2027-01-01", current, anchor="2027-02-15")
+    found = facts_of(moved, {"mtr_1": "tokens"}, "basic", at("2000-01-01"), held)
+    assert [(fact.start_ms, fact.end_ms) for fact in found] == [(at(start), at(end)) for start, end in expected]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from services.reconciler.core.webhooks import NOTHING_TOLD, Event, event_of, fold, hinted
 
 CUSTOMER = "cus_acme"
@@ -60,3 +62,12 @@ def test_bodies_are_read_as_they_come():
     assert event_of(about_customer).stripe_customer == CUSTOMER
     thin = {"id": "evt_3", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found", "created": "2026-11-01T00:00:00Z"}
     assert event_of(thin) == Event("evt_3", "v1.billing.meter.no_meter_found", 0, None, None)
+
+
+@pytest.mark.parametrize("odd", [f"{CUSTOMER}\0", "\0", "", "x" * 256, "\ud800", 7, ["x"], {"id": "\0"}, None])
+def test_what_can_be_no_id_is_about_nothing(odd: object):
+    """A signature says who sent it, not that a database can hold it; and one that it cannot hold would come again for ever."""
+    about = {"id": odd, "customer": odd}
+    assert event_of({"id": "evt_1", "type": "t", "data": {"object": about}}) == Event("evt_1", "t", 0, None, None)
+    customer = {"id": odd, "object": "customer"}
+    assert event_of({"id": "evt_1", "type": "t", "data": {"object": customer}}) == Event("evt_1", "t", 0, None, None)

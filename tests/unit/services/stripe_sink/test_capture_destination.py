@@ -96,7 +96,10 @@ def test_of_one_batch_only_their_usage_is_waived_and_none_from_before_billing_be
         ("tester", Account.WAIVED, 2),
         ("acme", Account.UNSENT, 4),
     }
-    assert [(row.customer, row.to_account, row.why) for row in decision.diverted] == [("tester", Account.WAIVED, "never_billed")]
+    assert [(row.customer, row.to_account, row.why) for row in decision.diverted] == [
+        ("tester", Account.SHADOW, "before_bill_from"),
+        ("tester", Account.WAIVED, "never_billed"),
+    ]
 
 
 def test_segments_are_cut_at_the_boundary_and_its_second_belongs_to_the_later_period():

@@ -70,7 +70,7 @@ def test_step_is_made_again_until_it_is_captured():
     _feed(inflow, _everything())
     first = inflow.next_step(10, DECODE)
     assert inflow.next_step(10, DECODE) == first
-    inflow.captured(first)
+    inflow.captured(first, {})
     assert inflow.empty
     assert inflow.positions == dict.fromkeys(Kind, 1)
     assert inflow.next_step(10, DECODE) is None
@@ -107,7 +107,7 @@ def test_order_of_reading_does_not_matter():
             at[kind] += 1
             while step := inflow.next_step(4, DECODE):
                 captured += step.announced
-                inflow.captured(step)
+                inflow.captured(step, {})
         assert [one.progress for one in captured] == [one.progress for one in announced]
         assert inflow.empty
 

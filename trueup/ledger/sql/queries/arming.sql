@@ -108,7 +108,11 @@ order by 1, 2;
 -- surely remembered, if sooner).
 select
     -- Usage may come before its customer or plan is known: that waits for somebody else than usage that could be sent.
-    case u.waits_for when 'unmapped' then 'unmapped' when 'no_plan' then 'no_plan' when 'no_event_name' then 'no_plan' else 'unsent' end as state,
+    case
+        when u.waits_for in ('unmapped', 'no_plan', 'ambiguous_plan', 'no_price') then u.waits_for
+        when u.waits_for = 'no_event_name' then 'no_plan'
+        else 'unsent'
+    end as state,
     count(*) as items,
     floor(extract(epoch from min(u.segment_start)) * 1000)::bigint as oldest_ms,
     floor(extract(epoch from min(coalesce(u.deadline, u.segment_start + interval '35 days'))) * 1000)::bigint as deadline_ms

@@ -29,3 +29,7 @@ select e.source, e.id, e.late from ledger.event e;
 -- name: refusals
 -- Refused deliveries by reason.
 select r.reason, count(*) from ledger.refusal r group by r.reason;
+
+-- name: cases_without_amount
+-- Cases of usage whose billing period is known, and whose worth is not.
+select count(*) from finance.review_queue r where r.kind <> 'conflict' and r.deadline is not null and r.amount_minor is null;

@@ -35,7 +35,7 @@ select
         (
             select min(case when u.waits_for is null then u.due_at else greatest(u.due_at, u.deadline) end)
             from ops.uncovered_segment u
-            where u.waits_for is null or u.waits_for in ('disarmed', 'value_too_long', 'no_plan', 'no_event_name') and u.deadline is not null
+            where u.waits_for is null or u.waits_for in ('disarmed', 'value_too_long', 'no_plan', 'ambiguous_plan', 'no_event_name') and u.deadline is not null
         ),
         (select min(o.deadline) from ops.open_intent o where o.risk_since is null and not o.settling)
     )) * 1000)::bigint as next_due_ms,
@@ -110,12 +110,28 @@ with paused as (
         from ledger.arming a where a.customer is not null order by a.customer, a.arming_id desc
     ) x where x.action = 'disarm'
 ),
+-- Usage that no subscription has a price for may pile up for as long as its customer uses it. What has none still, whatever the plan, is
+-- looked at once a customer and meter and not window by window.
+unpriced as materialized (
+    select s.subject_id
+    from (select distinct w.subject_id from ops.uncovered_segment w where w.waits_for = 'no_price') w
+    join ledger.subject s on s.subject_id = w.subject_id
+    cross join lateral (select ledger.stripe_customer_of(s.customer) as stripe_customer) m
+    where exists (select from ledger.billing_period p where p.stripe_customer = m.stripe_customer)
+        and not exists (
+            select from ledger.billing_period p
+            join ledger.meter_event_name e on e.stripe_event_name = p.stripe_event_name
+            where p.stripe_customer = m.stripe_customer and e.meter = s.meter
+        )
+        and not exists (select from ledger.never_billed_customer b where b.customer = s.customer)
+        and s.customer not in (select p.customer from paused p)
+),
 target as (
     select
         u.subject_id,
         u.segment_start,
         m.stripe_customer,
-        coalesce(plain.stripe_event_name, scoped.stripe_event_name, late.stripe_event_name) as stripe_event_name,
+        coalesce(known.stripe_event_name, late.stripe_event_name) as stripe_event_name,
         d.deadline as period_deadline,
         least(d.deadline, h.until) as any_deadline,
         case
@@ -125,9 +141,19 @@ target as (
             -- A pause does not outlast the deadline: from there on it is decided by a person.
             when s.customer in (select p.customer from paused p) and least(d.deadline, h.until) > ops.now() then 'disarmed'
             when m.stripe_customer is null then 'unmapped'
-            when plain.stripe_event_name is null and f.plan is null and late.stripe_event_name is null
-                and exists (select from ledger.meter_event_name e where e.version = n.version and e.meter = s.meter) then 'no_plan'
-            when plain.stripe_event_name is null and scoped.stripe_event_name is null and late.stripe_event_name is null then 'no_event_name'
+            when coalesce(known.stripe_event_name, late.stripe_event_name) is null then case
+                when cardinality(live.names) > 1 then 'ambiguous_plan'
+                when f.plan is null and exists (select from ledger.meter_event_name e where e.version = n.version and e.meter = s.meter) then 'no_plan'
+                else 'no_event_name'
+            end
+            -- The customer's subscriptions are known, and none has ever had a price for it: Stripe would bill it to nobody. Of a customer
+            -- without a subscription nothing is known; Stripe takes the usage, and a subscription that begins before it bills it.
+            when exists (select from ledger.billing_period p where p.stripe_customer = m.stripe_customer)
+                and not exists (
+                    select from ledger.billing_period p
+                    where p.stripe_customer = m.stripe_customer
+                        and p.stripe_event_name = coalesce(known.stripe_event_name, late.stripe_event_name)
+                ) then 'no_price'
             when not d.armed and least(d.deadline, h.until) > ops.now() then 'disarmed'
         end as waits_for
     from ops.uncovered_segment u
@@ -141,30 +167,71 @@ target as (
     ) f on true
     left join ledger.meter_event_name plain on plain.version = n.version and plain.meter = s.meter and plain.plan = ''
     left join ledger.meter_event_name scoped on scoped.version = n.version and scoped.meter = s.meter and scoped.plan = f.plan
-    -- Counted per plan, and nobody knows the plan: some item of the customer may bill it, and the earliest of their dates ends the
+    -- Under which names the subscriptions that run at that time count it, each by its own plan.
+    left join lateral (
+        select array_agg(distinct e.stripe_event_name) as names
+        from (
+            select distinct on (p.subscription_id) p.subscription_id, p.plan from ledger.plan_fact p
+            where p.customer = s.customer and p.effective_from <= u.segment_start
+            order by p.subscription_id, p.effective_from desc, p.plan_fact_id desc
+        ) held
+        join ledger.meter_event_name e on e.version = n.version and e.meter = s.meter and e.plan = held.plan
+        where plain.stripe_event_name is null and exists (
+            select from derived.period p
+            where p.stripe_customer = m.stripe_customer and p.subscription_id = held.subscription_id
+                and p.period_start <= u.segment_start
+                and (
+                    p.period_end > u.segment_start
+                    -- A period that ended just now has a successor that is not known yet, unless something says that it ended for good:
+                    -- an event, or that it was longer before.
+                    or ops.now() < p.period_end + interval '1 day'
+                    and not exists (
+                        select from ledger.billing_period n
+                        where n.subscription_id = p.subscription_id and n.period_start >= p.period_end
+                    )
+                    and not exists (
+                        select from ledger.billing_period b
+                        where b.subscription_item_id = p.subscription_item_id and b.period_start = p.period_start
+                            and b.period_end > p.period_end
+                    )
+                    and not exists (
+                        select from ledger.stripe_event t
+                        where t.object_id = p.subscription_id and t.type = 'customer.subscription.deleted'
+                    )
+                )
+        )
+    ) live on true
+    -- Of no subscription that runs, the plan that was told of last.
+    cross join lateral (
+        select case
+            when plain.stripe_event_name is not null then plain.stripe_event_name
+            when live.names is null then scoped.stripe_event_name
+            when cardinality(live.names) = 1 then live.names[1]
+        end as stripe_event_name
+    ) known
+    -- Counted per plan, and nobody knows which plan: some item of the customer may bill it, and the earliest of their dates ends the
     -- waiting. From there on a person decides, and it goes by the name of that item.
     left join lateral (
         select e.stripe_event_name, a.deadline
         from ledger.meter_event_name e
         cross join lateral (select ledger.deadline_at(m.stripe_customer, e.stripe_event_name, s.meter, u.segment_start) as deadline) a
         where e.version = n.version and e.meter = s.meter and a.deadline is not null
-            and plain.stripe_event_name is null and scoped.stripe_event_name is null
+            and known.stripe_event_name is null
         order by a.deadline, e.stripe_event_name limit 1
     ) any_plan on true
     left join lateral (select any_plan.stripe_event_name where any_plan.deadline <= ops.now()) late on true
     cross join lateral (
         select
             coalesce(
-                ledger.deadline_at(
-                    m.stripe_customer, coalesce(plain.stripe_event_name, scoped.stripe_event_name), s.meter, u.segment_start
-                ),
+                ledger.deadline_at(m.stripe_customer, known.stripe_event_name, s.meter, u.segment_start),
                 any_plan.deadline
             ) as deadline,
             (select ops.dispatch_armed()) as armed
     ) d
     -- Stripe takes nothing that lies further back.
     cross join lateral (select u.segment_start + derived.horizon_at(s.meter, ops.now()) as until) h
-    where %(everything)s or u.waits_for is not null
+    where (%(everything)s or u.waits_for is not null)
+        and not (u.waits_for is not distinct from 'no_price' and u.subject_id in (select p.subject_id from unpriced p))
 )
 update ops.uncovered_segment u
 set
@@ -174,7 +241,13 @@ set
     stripe_event_name = case when t.waits_for is null then t.stripe_event_name end
 from (
     -- Nobody knows whom to send it for: until that is known it waits, however old it is, unless its period's deadline is known.
-    select x.*, case when x.waits_for in ('never_billed', 'unmapped', 'no_plan', 'no_event_name', 'too_large') then x.period_deadline else x.any_deadline end as deadline
+    select
+        x.*,
+        case
+            when x.waits_for in ('never_billed', 'unmapped', 'no_plan', 'ambiguous_plan', 'no_price', 'no_event_name', 'too_large')
+                then x.period_deadline
+            else x.any_deadline
+        end as deadline
     from target x
 ) t
 where u.subject_id = t.subject_id and u.segment_start = t.segment_start

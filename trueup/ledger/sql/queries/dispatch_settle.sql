@@ -9,7 +9,7 @@ select
     l.stripe_event_name,
     v.scale,
     floor(extract(epoch from greatest(
-        t.touched_at + (
+        derived.hour_touched_at(o.lane_id, o.hour_start) + (
             select c.summary_settle_seconds from ledger.catalogue_version c order by c.version desc limit 1
         ) * interval '1 s',
         r.read_at + interval '15 minutes'
@@ -24,13 +24,6 @@ join ops.lane_state s on s.lane_id = o.lane_id and s.halted_reason is null
 join ledger.lane l on l.lane_id = o.lane_id
 join ledger.subject j on j.subject_id = o.subject_id
 join ledger.meter_version v on v.version = (select max(x.version) from ledger.meter_version x where x.meter = j.meter) and v.meter = j.meter
-cross join lateral (
-    select greatest(max(a.started_at), max(y.recorded_at)) as touched_at
-    from ledger.intent i
-    left join ledger.attempt a on a.intent_id = i.intent_id
-    left join ledger.outcome y on y.intent_id = i.intent_id
-    where i.lane_id = o.lane_id and i.stripe_timestamp >= o.hour_start and i.stripe_timestamp < o.hour_start + interval '1 hour'
-) t
 left join ops.settle_read r on r.lane_id = o.lane_id and r.hour_start = o.hour_start
 order by due_ms;
 
@@ -46,18 +39,16 @@ from (
 where l.lane_id = f.lane_id
 returning l.epoch;
 
+-- name: renew
+-- Under its own epoch only. One that ran out and was taken by nobody is as good as before.
+update ops.lane_state l set leased_until = clock_timestamp() + %(lease_seconds)s * interval '1 s'
+where l.lane_id = %(lane_id)s and l.epoch = %(epoch)s;
+
 -- name: first_read
 -- One that was made before Stripe can have counted the last call of the hour says nothing: the hour may have gone on since.
 select r.quantity, r.read_at, r.read_at <= ops.now() - interval '15 minutes' as old_enough
 from ops.settle_read r
-cross join lateral (
-    select greatest(max(a.started_at), max(y.recorded_at)) as touched_at
-    from ledger.intent i
-    left join ledger.attempt a on a.intent_id = i.intent_id
-    left join ledger.outcome y on y.intent_id = i.intent_id
-    where i.lane_id = r.lane_id and i.stripe_timestamp >= r.hour_start and i.stripe_timestamp < r.hour_start + interval '1 hour'
-) t
-where r.lane_id = %(lane_id)s and r.hour_start = %(hour_start)s and r.read_at >= t.touched_at + (
+where r.lane_id = %(lane_id)s and r.hour_start = %(hour_start)s and r.read_at >= derived.hour_touched_at(r.lane_id, r.hour_start) + (
     select c.summary_settle_seconds from ledger.catalogue_version c order by c.version desc limit 1
 ) * interval '1 s';
 

@@ -1,7 +1,10 @@
 -- name: request
--- One open request a customer and reason is enough: what was captured since is another one's matter.
-insert into ops.flush (customer, reason, through_batch, requested_at)
+-- One open request a customer and reason: who asks again means everything captured by now, under the number that is open already.
+insert into ops.flush as f (customer, reason, through_batch, requested_at)
 select %(customer)s, %(reason)s, case when s.is_called then s.last_value else 0 end, ops.now() from ledger.batch_seq s
+on conflict (customer, reason) where done_at is null do update
+set through_batch = greatest(f.through_batch, excluded.through_batch), requested_at = greatest(f.requested_at, excluded.requested_at),
+    compared_at = null
 returning flush_id;
 
 -- name: hasten
@@ -49,35 +52,38 @@ select exists (
 );
 
 -- name: open
-select f.flush_id, f.customer, f.reason from ops.flush f where f.done_at is null order by f.flush_id;
+select f.flush_id, f.customer, f.reason, f.through_batch, f.requested_at from ops.flush f where f.done_at is null order by f.flush_id;
 
 -- name: find
-select f.customer, f.through_batch, f.requested_at, f.done_at is not null, ops.dispatch_armed(), ledger.stripe_customer_of(f.customer), (
+select f.customer, f.through_batch, f.requested_at, f.done_at is not null, f.compared_at is not null, ops.dispatch_armed(), ledger.stripe_customer_of(f.customer), (
     select a.action from ledger.arming a where a.customer = f.customer order by a.arming_id desc limit 1
 ) is not distinct from 'disarm', exists (select from ledger.never_billed_customer n where n.customer = f.customer)
 from ops.flush f where f.flush_id = %(flush_id)s;
 
 -- name: quantities
--- What of a flush is not through: covered by no intent yet, or by one without a final outcome.
-select s.meter, sum(x.quantity), sum(x.items)::bigint
+-- What of a flush is not through: covered by no intent yet, or by one without a final outcome; and whether all that is left waits for
+-- a person.
+select s.meter, sum(x.quantity), bool_and(x.stuck)
 from ledger.subject s
 cross join lateral (
-    select coalesce(sum(p.quantity), 0) as quantity, coalesce(sum(p.events), 0) as items
+    select p.quantity, p.events as items, k.stuck
     from (
-        select distinct t.segment_start from (
-            select u.segment_start from ops.uncovered_segment u where u.subject_id = s.subject_id and u.segment_start <= %(requested_at)s
+        select t.segment_start, bool_or(t.stuck) as stuck from (
+            select u.segment_start, coalesce(u.waits_for = any(%(stuck)s), false) as stuck
+            from ops.uncovered_segment u where u.subject_id = s.subject_id and u.segment_start <= %(requested_at)s
             union all
-            select q.segment_start from ledger.posting q
+            select q.segment_start, false from ledger.posting q
             where q.subject_id = s.subject_id and q.to_account = 2 and q.segment_start <= %(requested_at)s
                 and q.batch_id > (select g.discovered_through from ops.dispatch_progress g) and q.batch_id <= %(through)s
         ) t
+        group by t.segment_start
     ) k
     join ledger.posting p on p.subject_id = s.subject_id and p.segment_start = k.segment_start and p.to_account = 2
         and p.batch_id <= %(through)s and p.batch_id > coalesce((
             select max(i.through_batch) from ledger.intent i where i.subject_id = s.subject_id and i.segment_start = k.segment_start
         ), 0)
     union all
-    select coalesce(sum(i.quantity), 0), count(*)
+    select i.quantity, 1, false
     from ops.open_intent o
     join ledger.intent i on i.intent_id = o.intent_id
     where o.subject_id = s.subject_id and i.after_batch < %(through)s
@@ -93,49 +99,58 @@ where l.stripe_customer = %(stripe_customer)s and h.halted_reason is not null
 limit 1;
 
 -- name: done
-update ops.flush f set done_at = ops.now() where f.flush_id = %(flush_id)s and f.done_at is null;
+-- Only what was looked at: it may have been asked for again since, and mean more.
+update ops.flush f set done_at = ops.now()
+where f.flush_id = %(flush_id)s and f.done_at is null and f.through_batch = %(through)s and f.requested_at = %(requested_at)s;
+
+-- name: compared
+update ops.flush f set compared_at = ops.now()
+where f.flush_id = %(flush_id)s and f.done_at is null and f.through_batch = %(through)s and f.requested_at = %(requested_at)s;
 
 -- name: lanes
--- What Stripe's summaries must show before all of a customer is with Stripe: lane by lane, from the first to the last hour that no
--- reading has shown to be equal since its last answer. Also under Stripe customers that were its before.
-with answered as (
-    select i.lane_id, date_trunc('hour', i.stripe_timestamp, 'UTC') as hour_start, max(o.recorded_at) as answered_at,
-        sum(i.quantity) filter (where o.class in ('ack', 'ack_duplicate') or o.class = 'settled' and o.may_have_arrived) as acknowledged
-    from ledger.subject s
-    join ledger.intent i on i.subject_id = s.subject_id
-    join ledger.outcome o on o.intent_id = i.intent_id and o.final and o.class in ('ack', 'ack_duplicate', 'settled')
-    where s.customer = %(customer)s
-    group by i.lane_id, date_trunc('hour', i.stripe_timestamp, 'UTC')
-)
-select l.lane_id, l.stripe_event_name, l.stripe_customer, coalesce(d.scale, 0) as scale,
-    ledger.milliseconds(min(a.hour_start)) as from_ms, ledger.milliseconds(max(a.hour_start) + interval '1 hour') as to_ms
-from answered a
-join ledger.lane l on l.lane_id = a.lane_id
-join derived.lane d on d.lane_id = l.lane_id
-left join ops.stripe_summary r on r.lane_id = a.lane_id and r.hour_start = a.hour_start
-where a.acknowledged is not null and (r.quantity is distinct from a.acknowledged or r.read_at < a.answered_at)
+-- What Stripe's summaries must show before all of a customer is with Stripe: lane by lane, from the first to the last minute of it.
+select l.lane_id, l.stripe_event_name, l.stripe_customer, d.scale, ledger.milliseconds(min(h.from_minute)) as from_ms,
+    ledger.milliseconds(max(h.to_minute)) as to_ms
+from derived.unshown_hours(%(customer)s) h
+join ledger.lane l on l.lane_id = h.lane_id
+join derived.lane d on d.lane_id = h.lane_id
 group by l.lane_id, l.stripe_event_name, l.stripe_customer, d.scale;
 
+-- name: lasting
+-- Meters whose summaries will never show what was acknowledged, with why: no flush can wait for that.
+with lasting as materialized (select h.lane_id, h.hour_start from derived.unshown_hours(%(customer)s) h where h.lasting)
+select l.meter, string_agg(distinct e.explanation, ', ' order by e.explanation)
+from lasting h
+join derived.lane_hour_explained e on e.lane_id = h.lane_id and e.hour_start = h.hour_start and e.explanation <> 'agrees'
+join derived.lane l on l.lane_id = h.lane_id
+where exists (select from lasting)
+group by l.meter
+order by l.meter;
+
 -- name: stuck
--- What of a flush waits for a person, by meter: no cut will take it.
+-- What of a flush waits for a person, by meter: no cut will take it. What an intent covers does not wait, whatever came to its segment since.
 select distinct s.meter, u.waits_for
 from ledger.subject s
 join ops.uncovered_segment u on u.subject_id = s.subject_id
 where s.customer = %(customer)s and u.segment_start <= %(requested_at)s
-    and u.waits_for in ('no_plan', 'no_event_name', 'value_too_long', 'too_large')
+    and u.waits_for = any(%(stuck)s)
     and exists (
         select from ledger.posting p
         where p.subject_id = u.subject_id and p.segment_start = u.segment_start and p.to_account = 2 and p.batch_id <= %(through)s
+            and p.batch_id > coalesce((
+                select max(i.through_batch) from ledger.intent i where i.subject_id = u.subject_id and i.segment_start = u.segment_start
+            ), 0)
     )
 order by 1, 2;
 
 -- name: refused_afterwards
--- Meters of which Stripe said that it refused usage of this customer after its 2xx.
+-- Meters of which Stripe said that it refused usage of this customer after its 2xx; as long as that could still be made good.
 select distinct s.meter
 from derived.reported_intent r
 join ledger.intent i on i.intent_id = r.intent_id
 join ledger.subject s on s.subject_id = i.subject_id
-where s.customer = %(customer)s and not exists (select from ledger.invoice_allocation a where a.intent_id = i.intent_id)
+where s.customer = %(customer)s and i.stripe_timestamp >= ops.now() - interval '35 days'
+    and not exists (select from ledger.invoice_allocation a where a.intent_id = i.intent_id)
 order by 1;
 
 -- name: acknowledged

@@ -131,15 +131,21 @@ values (
 -- Items on finalized invoices of which nothing is posted yet, or of whose period Stripe acknowledged more since.
 select
     b.invoice_id, b.snapshot_id, b.subscription_item_id, b.price_id, b.stripe_customer, b.stripe_event_name, b.lane_id, b.scale,
-    b.period_start, b.period_end, b.quantity_decimal, b.currency, b.postings::int, b.quantity_invoiced, b.quantity_missed
+    b.period_start, b.period_end, b.quantity_decimal, b.currency, b.postings::int, b.quantity_invoiced, b.quantity_missed, b.missed_by
 from derived.billed_item b
 where b.billed and (%(invoice_id)s::text is null or b.invoice_id = %(invoice_id)s)
     and (%(subscription_item_id)s::text is null or b.subscription_item_id = %(subscription_item_id)s)
     and (%(period_start)s::timestamptz is null or b.period_start = %(period_start)s)
-    and (b.postings = 0 or exists (
-        select from derived.acknowledged_intent a
-        where a.lane_id = b.lane_id and a.stripe_timestamp >= b.period_start and a.stripe_timestamp < b.period_end
-    ))
+    and (
+        b.postings = 0
+        -- Of each item ever billed: without a call of a function.
+        or b.missed_by is null and exists (
+            select from derived.acknowledged_intent a
+            where a.lane_id = b.lane_id and a.stripe_timestamp >= b.period_start and a.stripe_timestamp < b.period_end
+        )
+        or b.missed_by is not null
+            and derived.stands_acknowledged(b.lane_id, b.stripe_customer, b.stripe_event_name, b.missed_by, b.period_start, b.period_end)
+    )
 order by b.finalized_at, b.invoice_id, b.subscription_item_id, b.period_start;
 
 -- name: lock_lane
@@ -147,9 +153,13 @@ order by b.finalized_at, b.invoice_id, b.subscription_item_id, b.period_start;
 select s.lane_id from ops.lane_state s where s.lane_id = %(lane_id)s for update;
 
 -- name: holdings
-select a.intent_id, a.quantity, a.events, a.acknowledged_at
+-- Nothing is missed that another subscription can still bill.
+select
+    a.intent_id, a.quantity, a.events, a.acknowledged_at,
+    exists (select from derived.reported_intent r where r.intent_id = a.intent_id) as refused
 from derived.acknowledged_intent a
 where a.lane_id = %(lane_id)s and a.stripe_timestamp >= %(period_start)s and a.stripe_timestamp < %(period_end)s
+    and not derived.counted_elsewhere(%(stripe_customer)s, %(stripe_event_name)s, %(missed_by)s, a.stripe_timestamp)
 order by a.intent_id;
 
 -- name: insert_posting

@@ -14,11 +14,13 @@ select
         select e.late from ledger.event e
         where e.identity = %(identity)s and e.source_partition = %(partition)s and e.source_offset = %(offset)s
     ) as late,
+    -- Only what the ledger holds, in a batch that dropped something, can have been dropped as a duplicate.
+    s.duplicate_events > 0 and exists (select from ledger.event e where e.identity = %(identity)s) as droppable,
     s.batch_id,
     coalesce(%(offset)s < s.next_offset, false) as read
 from (select 1) as one
 left join lateral (
-    select s.batch_id, s.next_offset
+    select s.batch_id, s.next_offset, s.duplicate_events
     from ledger.source_batch s
     where s.source_partition = %(partition)s and s.first_offset <= %(offset)s
     order by s.first_offset desc

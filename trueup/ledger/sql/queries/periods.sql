@@ -145,6 +145,12 @@ insert into ledger.stripe_event (event_id, type, object_id, stripe_customer, cre
 values (%(event_id)s, %(type)s, %(object_id)s, %(stripe_customer)s, %(created)s, %(received_at)s, %(via)s, %(body)s::jsonb, ops.now())
 on conflict (event_id) do nothing;
 
+-- name: last_webhook
+-- When a notification reached the door last. Of the newest only, since nobody wants the whole table read for it: one that Stripe tries
+-- again is days older at most.
+select ledger.milliseconds(max(w.received_at))
+from (select e.received_at from ledger.stripe_event e where e.via = 'webhook' order by e.created desc limit 1000) w;
+
 -- name: newest_report
 select ledger.milliseconds(max(r.created)) from ledger.meter_error_report r;
 
@@ -153,10 +159,8 @@ insert into ledger.meter_error_report (event_id, stripe_meter_id, created, error
 values (%(event_id)s, %(stripe_meter_id)s, %(created)s, %(error_count)s, %(body)s::jsonb, ops.now())
 on conflict (event_id) do nothing;
 
--- name: status
-select
-    p.customer_id, p.subscription_id, p.subscription_item_id, p.meter, p.period_start, p.period_end, p.status, p.open_quantity, p.deadline,
-    p.provable, p.why_not, p.unit, p.invoice_id
+-- name: shown
+select p.*
 from finance.period_status p
 where %(customer)s::text is null or p.customer_id = %(customer)s
 order by p.customer_id, p.period_start, p.meter, p.subscription_item_id;
@@ -165,12 +169,20 @@ order by p.customer_id, p.period_start, p.meter, p.subscription_item_id;
 select ledger.milliseconds(g.polled_at) from ops.event_poll g;
 
 -- name: store_poll
-insert into ops.event_poll as g (polled_at, missed_total) values (%(polled_at)s, %(missed)s)
-on conflict (only_row) do update set polled_at = greatest(g.polled_at, excluded.polled_at), missed_total = g.missed_total + excluded.missed_total;
+insert into ops.event_poll as g (polled_at, missed_total, missed_at)
+values (%(polled_at)s, %(missed)s, case when %(missed)s > 0 then ops.now() end)
+on conflict (only_row) do update
+set polled_at = greatest(g.polled_at, excluded.polled_at), missed_total = g.missed_total + excluded.missed_total,
+    missed_at = coalesce(excluded.missed_at, g.missed_at)
+returning ledger.milliseconds(g.missed_at);
 
 -- name: at_risk
 -- What lies before its deadline, by state, in the order of dates: the earliest deadline of each.
-select 'unsent' as state, ledger.milliseconds(min(u.deadline)) from ops.uncovered_segment u where u.deadline is not null
+select 'unsent' as state, ledger.milliseconds(min(u.deadline))
+-- What waits for a customer, a plan or a price has an alert of its own, and what is about to be waived waits for nobody.
+from ops.uncovered_segment u
+where u.deadline is not null
+    and coalesce(u.waits_for, '') not in ('unmapped', 'no_plan', 'ambiguous_plan', 'no_price', 'no_event_name', 'never_billed')
 union all
 select 'in_flight', ledger.milliseconds(min(o.deadline)) from ops.open_intent o where o.deadline is not null
 union all
@@ -179,3 +191,10 @@ select p.status, ledger.milliseconds(min(p.finalizes_at))
 from derived.period p
 where p.status = 'not_provable' and p.finalizes_at > ops.now()
 group by p.status;
+
+-- name: lately_not_provable
+-- Periods whose deadline came before their proof, within the last day: how many, and what of them is not proved to be with Stripe.
+select p.currency, count(*), coalesce(sum(p.unproved_amount_minor), 0)
+from finance.period_status p
+where p.status = 'not_provable' and p.status_since > ops.now() - interval '1 day'
+group by p.currency;

@@ -102,7 +102,7 @@ comment on column ops.uncovered_segment.segment_start is 'Start of the window.';
 comment on column ops.uncovered_segment.due_at is 'When it is to be covered.';
 comment on column ops.uncovered_segment.stripe_customer is 'Whom it will be sent for.';
 comment on column ops.uncovered_segment.stripe_event_name is 'Under which event name.';
-comment on column ops.uncovered_segment.waits_for is 'What is missing: unmapped, no_plan, no_event_name or disarmed; value_too_long when it has more digits than Stripe takes, too_large when no intent can hold it; never_billed until it is moved to waived; null when nothing is.';
+comment on column ops.uncovered_segment.waits_for is 'What is missing: unmapped, no_plan, no_event_name or disarmed; ambiguous_plan when running subscriptions count it under two names, no_price when none counts it; value_too_long when it has more digits than Stripe takes, too_large when no intent can hold it; never_billed until it is moved to waived; null when nothing is.';
 
 comment on table ops.dispatch_progress is 'How far postings were looked through for uncovered windows.';
 comment on column ops.dispatch_progress.only_row is 'Always true.';

@@ -43,15 +43,16 @@ comment on column ledger.diverted_event.identity is 'The event.';
 comment on column ledger.diverted_event.subject_id is 'The customer''s meter.';
 comment on column ledger.diverted_event.batch_id is 'The batch that captured it.';
 comment on column ledger.diverted_event.to_account is 'Where its quantity was posted.';
-comment on column ledger.diverted_event.why is 'late_accepted, late_waived, past_deadline or never_billed.';
+comment on column ledger.diverted_event.why is 'late_accepted, late_waived, past_deadline, never_billed or before_bill_from.';
 
-comment on table ops.flush is 'Requests to send everything of a customer now.';
+comment on table ops.flush is 'Requests to send everything of a customer now; one is open for each customer and reason.';
 comment on column ops.flush.flush_id is 'Its number.';
 comment on column ops.flush.customer is 'Whose usage.';
 comment on column ops.flush.reason is 'Why it was asked for.';
 comment on column ops.flush.through_batch is 'What was captured up to this batch is meant.';
-comment on column ops.flush.requested_at is 'When it was asked for.';
+comment on column ops.flush.requested_at is 'When it was asked for, the last time.';
 comment on column ops.flush.done_at is 'When Stripe''s summaries showed all of it; null until then.';
+comment on column ops.flush.compared_at is 'When Stripe was last asked since then and its summaries did not show all of it; null before.';
 
 comment on table ops.period_check is 'The last comparison of a period with Stripe''s summaries, over whole minutes on both sides.';
 comment on column ops.period_check.subscription_item_id is 'The period''s item.';
@@ -89,7 +90,8 @@ comment on column ops.captured_through.through is 'What arrived before it is in 
 comment on table ops.event_poll is 'How far Stripe''s list of events was polled.';
 comment on column ops.event_poll.only_row is 'Always true.';
 comment on column ops.event_poll.polled_at is 'When it was polled last.';
-comment on column ops.event_poll.missed_total is 'How many events polling found that no webhook had brought.';
+comment on column ops.event_poll.missed_total is 'How many events polling found that no webhook had brought, those from before the first poll left out.';
+comment on column ops.event_poll.missed_at is 'When it last found one.';
 
 comment on column ops.uncovered_segment.deadline is 'Until when it may be sent; null while its period is not known.';
 comment on column ops.open_intent.deadline is 'Until when it may be sent; null while its period is not known.';

@@ -56,7 +56,7 @@ comment on column ledger.invoice_line.body is 'The line object as Stripe showed 
 comment on table ledger.invoice_posting is 'What was posted for one subscription item''s period on one finalized invoice.';
 comment on column ledger.invoice_posting.invoice_posting_id is 'Rises with every row.';
 comment on column ledger.invoice_posting.cause_key is 'The invoice, item and period, and how many rows came before: the same cause posts once.';
-comment on column ledger.invoice_posting.invoice_id is 'Stripe''s id of the invoice; none: and the subscription, where no invoice came for the period; unlined:, the invoice and the meter, for usage of its period that no line of it is over.';
+comment on column ledger.invoice_posting.invoice_id is 'Stripe''s id of the invoice; none: and the subscription, where no invoice came for the period, and the meter, where a swap had left it; unlined:, the invoice and the meter, for usage of its period that no line of it is over.';
 comment on column ledger.invoice_posting.snapshot_id is 'The reading of the invoice that it rests on; null where there is no invoice.';
 comment on column ledger.invoice_posting.subscription_item_id is 'The subscription item.';
 comment on column ledger.invoice_posting.price_id is 'The price of its lines.';

@@ -239,6 +239,17 @@ select
     end as explanation
 from beside b;
 
+-- When somebody last called, or was last answered, about usage of a lane's hour.
+create function derived.hour_touched_at(lane bigint, hour_start timestamptz) returns timestamptz language sql stable security definer
+set search_path = pg_catalog as $$
+select greatest(max(a.started_at), max(y.recorded_at))
+from ledger.intent i
+left join ledger.attempt a on a.intent_id = i.intent_id
+left join ledger.outcome y on y.intent_id = i.intent_id
+where i.lane_id = hour_touched_at.lane and i.stripe_timestamp >= hour_touched_at.hour_start
+    and i.stripe_timestamp < hour_touched_at.hour_start + interval '1 hour'
+$$;
+
 -- Up to where each partition of the source topic is captured.
 create view derived.source_offset as
 select s.source_partition, max(s.next_offset) as next_offset

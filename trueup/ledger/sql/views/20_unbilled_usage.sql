@@ -1,13 +1,14 @@
 -- Usage that is on no invoice, by what keeps it off.
 
--- What a further unit costs: as the period's own lines say; of one that never had any, as the newest lines of its item do.
-create function derived.margin_of(item text, own numeric) returns numeric language sql stable security definer
+-- What a further unit costs: as the period's own lines say, also where they tell of a price that is not understood; of one whose lines
+-- were never read, as the newest lines of its item do.
+create function derived.margin_of(item text, lines_read boolean, own numeric) returns numeric language sql stable security definer
 set search_path = pg_catalog as $$
-select coalesce(margin_of.own, (
+select case when margin_of.lines_read then margin_of.own else (
     select x.unit_amount_decimal from ops.marginal_price x
     where x.subscription_item_id = margin_of.item and x.unit_amount_decimal is not null
     order by x.period_start desc limit 1
-))
+) end
 $$;
 
 -- A subscription item's period with what a further unit costs in it. Periods are facts; a price's margin comes with a reading of lines.
@@ -22,7 +23,9 @@ select
         select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
     ) * interval '1 s') as finalizes_at,
     coalesce(m.currency, p.currency) as currency,
-    derived.margin_of(coalesce(p.subscription_item_id, m.subscription_item_id), m.unit_amount_decimal) as unit_amount_decimal
+    derived.margin_of(
+        coalesce(p.subscription_item_id, m.subscription_item_id), m.subscription_item_id is not null, m.unit_amount_decimal
+    ) as unit_amount_decimal
 from derived.period p
 full join ops.marginal_price m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
 
@@ -35,7 +38,9 @@ select
     coalesce(p.period_start, m.period_start) as period_start,
     coalesce(p.period_end, m.period_end) as period_end,
     coalesce(m.currency, p.currency) as currency,
-    derived.margin_of(coalesce(p.subscription_item_id, m.subscription_item_id), m.unit_amount_decimal) as unit_amount_decimal
+    derived.margin_of(
+        coalesce(p.subscription_item_id, m.subscription_item_id), m.subscription_item_id is not null, m.unit_amount_decimal
+    ) as unit_amount_decimal
 from (
     select f.*
     from ledger.billing_period f
@@ -107,11 +112,15 @@ with legs as (
                 )
                     when 'unmapped' then 'unmapped'
                     when 'no_plan' then 'no_plan'
+                    when 'ambiguous_plan' then 'ambiguous_plan'
+                    when 'no_price' then 'no_price'
                     when 'no_event_name' then 'no_plan'
                     else 'unsent'
                 end
             when s.account_id = 3 and a.class = 'unknown' then 'unknown'
             when s.account_id = 3 then 'in_flight'
+            -- Received, and refused by a report afterwards: no invoice will have it.
+            when s.account_id = 4 and s.intent_id in (select r.intent_id from derived.reported_intent r) then 'rejected'
             when s.account_id = 4 then 'acknowledged_not_invoiced'
             when s.account_id = 6 then 'missed_invoice'
             when s.account_id = 7 then 'rejected'
@@ -145,29 +154,35 @@ with legs as (
 ), priced as (
     -- The item's period that holds it; of two that count the same usage, the one that began last.
     select distinct on (n.number)
-        n.*, coalesce(p.subscription_item_id, n.missed_item) as subscription_item_id, coalesce(p.period_start, n.missed_start) as period_start,
-        coalesce(p.period_end, n.missed_end) as period_end, p.finalizes_at, p.unit_amount_decimal, coalesce(p.currency, n.missed_currency) as currency
+        n.*, coalesce(p.subscription_item_id, n.missed_item, w.subscription_item_id) as subscription_item_id,
+        coalesce(p.period_start, n.missed_start, w.period_start) as period_start,
+        coalesce(p.period_end, n.missed_end, w.period_end) as period_end, coalesce(p.finalizes_at, w.finalizes_at) as finalizes_at,
+        coalesce(p.unit_amount_decimal, w.unit_amount_decimal) as unit_amount_decimal,
+        coalesce(p.currency, n.missed_currency, w.currency) as currency
     from named n
     left join meter_name e on e.meter = n.meter and (n.stripe_event_name is null or n.stripe_event_name = e.stripe_event_name)
     left join derived.item_period p
         on p.stripe_customer = n.stripe_customer and p.stripe_event_name = coalesce(n.stripe_event_name, e.stripe_event_name)
         and p.period_start <= n.used_at and p.period_end > n.used_at
+    -- A swap left the meter: its item's period names another one now, and the coming invoice bills this one all the same.
+    left join lateral (
+        select l.subscription_item_id, t.period_start, t.period_end, d.finalizes_at, t.currency, x.unit_amount_decimal
+        from derived.standing_line l
+        join derived.told_period t on t.subscription_item_id = l.subscription_item_id and t.stripe_event_name = l.stripe_event_name
+            and t.period_start <= n.used_at and t.period_end > n.used_at
+        join derived.period d on d.subscription_item_id = t.subscription_item_id and d.period_start = t.period_start
+        left join ops.marginal_price x
+            on x.subscription_item_id = l.subscription_item_id and x.period_start = l.period_start and x.stripe_event_name = l.stripe_event_name
+        where p.subscription_item_id is null and n.state = 'acknowledged_not_invoiced'
+            and l.stripe_customer = n.stripe_customer and l.stripe_event_name = n.stripe_event_name
+            and l.period_start <= n.used_at and l.period_end > n.used_at
+        order by t.period_start desc, l.subscription_item_id
+        limit 1
+    ) w on true
     order by n.number, p.period_start desc nulls last, p.subscription_item_id
 ), stated as (
     select
         p.*,
-        case
-            -- Its invoices were read, and no subscription of the customer has a price for it.
-            when p.state = 'unsent' and p.subscription_item_id is null
-                and exists (select from ops.invoice_read r where r.stripe_customer = p.stripe_customer)
-                and not exists (
-                    select from derived.item_period t
-                    join meter_name e on e.meter = p.meter and e.stripe_event_name = t.stripe_event_name
-                    where t.stripe_customer = p.stripe_customer
-                )
-                then 'no_price'
-            else p.state
-        end as shown_state,
         case
             when p.state <> 'acknowledged_not_invoiced' or p.subscription_item_id is not null then null
             when r.ends_at is null then 'no subscription of the customer has a price for it'
@@ -192,13 +207,13 @@ select
     t.hour,
     ops.in_unit(sum(t.quantity), t.scale) as quantity,
     sum(t.quantity) as quantity_smallest,
-    t.shown_state as state,
+    t.state,
     min(t.oldest_event_at) as oldest_event_at,
     t.finalizes_at - coalesce((
         select v.close_margin_seconds from ledger.meter_version v where v.meter = t.meter order by v.version desc limit 1
     ), 600) * interval '1 s' as deadline,
     case
-        when t.shown_state = 'missed_invoice' then case when count(t.amount_missed_minor) = count(*) then ops.to_minor_units(sum(t.amount_missed_minor)) end
+        when t.state = 'missed_invoice' then case when count(t.amount_missed_minor) = count(*) then ops.to_minor_units(sum(t.amount_missed_minor)) end
         else ops.to_minor_units(ops.in_unit(sum(t.quantity), t.scale) * t.worth_each)
     end as amount_at_risk_minor,
     t.worth_currency as currency,
@@ -206,7 +221,7 @@ select
     t.why
 from stated t
 group by t.customer_id, t.meter, t.scale, t.period_start, t.period_end, t.subscription_item_id, t.finalizes_at, t.worth_each,
-    t.worth_currency, t.hour, t.shown_state, t.why;
+    t.worth_currency, t.hour, t.state, t.why;
 
 comment on view finance.unbilled_usage is 'Recorded usage that is on no invoice yet, per customer, meter and hour of use, by the state that keeps it off.';
 comment on column finance.unbilled_usage.customer_id is 'Our id of the customer.';

@@ -27,6 +27,12 @@ with told_intent as (
             where p.stripe_customer = n.stripe_customer and p.stripe_event_name = n.stripe_event_name
                 and p.period_start <= a.stripe_timestamp and p.period_end > a.stripe_timestamp
         )
+        -- Nor does a line bill it, or the coming invoice: a swap leaves the meter of the plan before, and what was used of it is billed.
+        and not exists (
+            select from derived.standing_line l
+            where l.stripe_customer = n.stripe_customer and l.stripe_event_name = n.stripe_event_name
+                and l.period_start <= a.stripe_timestamp and l.period_end > a.stripe_timestamp
+        )
     ) u
     where u.opened_at <= ops.now()
 ), item as (
@@ -77,7 +83,12 @@ with told_intent as (
     where u.kind <> 'no_subscription' or not exists (select from ledger.never_billed_customer w where w.customer = e.customer)
     union all
     select 'conflict', c.customer, c.meter, c.source, c.event_time, null, c.quantity, b.recorded_at, null
-    from ledger.conflict c
+    from (
+        -- The same second payload sent again says nothing new.
+        select distinct on (x.identity, x.seen_payload_hash) x.*
+        from ledger.conflict x
+        order by x.identity, x.seen_payload_hash, x.batch_id, x.source_partition, x.source_offset
+    ) c
     join ledger.batch b on b.batch_id = c.batch_id
 ), placed as (
     select i.*, coalesce(p.period_start, date_trunc('month', i.event_time, 'UTC')) as period_start, p.deadline

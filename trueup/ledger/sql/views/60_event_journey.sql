@@ -62,17 +62,11 @@ join derived.subject h on h.subject_id = e.subject_id
 union all
 select
     e.identity, e.source, e.id, 40, 'posted', b.recorded_at,
-    format('usage to %s%s; segment %s to %s', case when h.shadow then 'shadow' else a.name end, ' (' || e.why || ')',
+    format('usage to %s%s; segment %s to %s', a.name, ' (' || e.why || ')',
         to_char(e.segment_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), to_char(e.segment_end at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
 from (select v.*, d.to_account, d.why from ledger.event v join derived.event_destination d on d.identity = v.identity) e
 join ledger.account a on a.account_id = e.to_account
 join ledger.batch b on b.batch_id = e.batch_id
-cross join lateral (
-    select exists (
-        select from ledger.posting p
-        where p.subject_id = e.subject_id and p.segment_start = e.segment_start and p.batch_id = e.batch_id and p.to_account = 12
-    ) as shadow
-) h
 union all
 select
     e.identity, e.source, e.id, 45, 'waived', b.recorded_at,

@@ -56,7 +56,8 @@ select
     s.customer,
     s.meter,
     p.segment_start,
-    l.account_id,
+    -- What Stripe received and refused by a report afterwards is on no bill to come.
+    case when l.account_id = 4 and p.intent_id in (select r.intent_id from derived.reported_intent r) then 7 else l.account_id end as account_id,
     l.quantity,
     l.events,
     case when l.account_id between 3 and 7 then n.stripe_customer end as stripe_customer,

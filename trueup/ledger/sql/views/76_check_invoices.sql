@@ -34,10 +34,7 @@ with posted as (
         b.quantity_decimal * (10::numeric ^ b.scale) <> coalesce(p.invoiced, 0) as differs,
         coalesce(p.invoiced, 0) <> b.quantity_invoiced or coalesce(p.missed, 0) <> b.quantity_missed
             or coalesce(n.invoiced, 0) <> b.quantity_invoiced or coalesce(n.missed, 0) <> b.quantity_missed as torn,
-        exists (
-            select from derived.acknowledged_intent a
-            where a.lane_id = b.lane_id and a.stripe_timestamp >= b.period_start and a.stripe_timestamp < b.period_end
-        ) as more
+        derived.stands_acknowledged(b.lane_id, b.stripe_customer, b.stripe_event_name, b.missed_by, b.period_start, b.period_end) as more
     from derived.billed_item b
     left join posted p
         on p.invoice_id = b.invoice_id and p.subscription_item_id = b.subscription_item_id and p.period_start = b.period_start

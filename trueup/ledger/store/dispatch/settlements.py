@@ -35,6 +35,11 @@ def lease(connection: psycopg.Connection, hour: LaneHour, holder: str, lease_sec
     return None if row is None else int(row[0])
 
 
+def renew(connection: psycopg.Connection, hour: LaneHour, epoch: int, lease_seconds: float) -> bool:
+    """Hold a leased lane from now on for as long again; False when it has become somebody else's."""
+    return connection.execute(_sql("renew"), {"lane_id": hour.lane_id, "epoch": epoch, "lease_seconds": lease_seconds}).rowcount == 1
+
+
 def read(connection: psycopg.Connection, hour: LaneHour, epoch: int, stripe: int, decide: Decide, writer: str) -> bool:
     """Take a reading into account, and settle the hour if it is the second of two that agree. True when the hour is closed."""
     where = {"lane_id": hour.lane_id, "hour_start": hour.hour_start}

@@ -55,6 +55,7 @@ select
     coalesce(u.quantity, 0) as unsent, coalesce(u.segments, 0) as unsent_segments,
     coalesce(f.quantity, 0) as in_flight, coalesce(f.intents, 0) as open_intents,
     coalesce(a.acknowledged, 0) as acknowledged, coalesce(a.rejected, 0) as rejected, a.answered_at,
+    coalesce(a.expired, 0) as expired, coalesce(a.expired_intents, 0) as expired_intents,
     k.quantity_acknowledged as checked_acknowledged, k.quantity_stripe, k.read_at, k.previous_quantity_stripe, k.previous_read_at,
     h.halted_reason,
     (select c.through from ops.captured_through c) as captured_through
@@ -75,6 +76,9 @@ left join lateral (
     select
         sum(i.quantity) filter (where o.class in ('ack', 'ack_duplicate') or o.class = 'settled' and o.may_have_arrived) as acknowledged,
         sum(i.quantity) filter (where o.class = 'reject') as rejected,
+        -- Told of by its segment, as what is open is: the minute around the period's end belongs to the next one as well.
+        sum(i.quantity) filter (where o.class = 'expired' and i.segment_start >= p.period_start and i.segment_start < p.period_end) as expired,
+        count(*) filter (where o.class = 'expired' and i.segment_start >= p.period_start and i.segment_start < p.period_end) as expired_intents,
         max(o.recorded_at) as answered_at
     from ledger.intent i
     join ledger.outcome o on o.intent_id = i.intent_id and o.final
@@ -95,6 +99,8 @@ from (
             when u.unsent_segments > 0 then format('%s unsent', ops.in_unit(u.unsent, u.scale))
             when u.open_intents > 0 then concat(format('%s in flight', ops.in_unit(u.in_flight, u.scale)), '; lane halted: ' || u.halted_reason)
             when u.rejected <> 0 then format('%s rejected by Stripe', ops.in_unit(u.rejected, u.scale))
+            -- A person decides it now, so nothing of it is open; its invoice lacks it all the same, and no equality of sums tells that.
+            when u.expired_intents > 0 then format('%s missed its deadline', ops.in_unit(u.expired, u.scale))
             -- The close looks at what is captured, so what lies on the source topic must be.
             when u.captured_through is null then 'not known to be captured'
             when u.captured_through < u.captured_by
@@ -110,50 +116,3 @@ from (
         end as why_not
     from derived.period_usage u
 ) j;
-
-create view finance.period_status as
-select
-    p.customer as customer_id,
-    p.subscription_id,
-    p.subscription_item_id,
-    p.meter,
-    p.period_start,
-    p.period_end,
-    p.status,
-    ops.in_unit(p.open_quantity, p.scale) as open_quantity,
-    p.deadline,
-    p.provable,
-    case
-        when p.period_end > ops.now() then 'the period has not ended'
-        when not p.provable then p.why_not
-    end as why_not,
-    p.plan,
-    p.unit,
-    p.open_quantity as open_quantity_smallest,
-    p.invoice_id,
-    p.finalizes_at,
-    p.deadline_basis,
-    p.why as status_reason,
-    p.changed_at as status_since
-from derived.period_judged p;
-
-comment on view finance.period_status is 'Each billing period of each subscription item: where it stands, until when usage can still reach its invoice, and whether its close is provable.';
-comment on column finance.period_status.customer_id is 'Our id of the customer.';
-comment on column finance.period_status.subscription_id is 'Stripe''s subscription.';
-comment on column finance.period_status.subscription_item_id is 'Stripe''s subscription item; periods live on items.';
-comment on column finance.period_status.meter is 'Meter of the catalogue; null where the item''s meter is none of ours.';
-comment on column finance.period_status.period_start is 'Start of the period, inclusive.';
-comment on column finance.period_status.period_end is 'End of the period, exclusive: an event exactly on it belongs to the next one.';
-comment on column finance.period_status.status is 'open; closing (ended, not yet invoiced); invoiced; settled (provable, and paid or nothing is left to invoice); not_provable (its deadline came first). Where it ended it stays.';
-comment on column finance.period_status.open_quantity is 'What of the period is unsent, in flight or rejected, in the meter''s unit.';
-comment on column finance.period_status.deadline is 'Until when its usage is sent: the finalization less the meter''s close margin.';
-comment on column finance.period_status.provable is 'As of now: true if the period has ended, the billing window of its meter too, all that arrived until then is captured, nothing of it is open, and Stripe''s summary shows exactly what it acknowledged.';
-comment on column finance.period_status.why_not is 'Why it is not provable; null when it is.';
-comment on column finance.period_status.plan is 'Plan of the subscription; null where none fits.';
-comment on column finance.period_status.unit is 'The meter''s unit.';
-comment on column finance.period_status.open_quantity_smallest is 'The open quantity as an integer, in the meter''s smallest unit.';
-comment on column finance.period_status.invoice_id is 'The invoice that bills it, once it is known.';
-comment on column finance.period_status.finalizes_at is 'When Stripe finalizes that invoice, as far as is known.';
-comment on column finance.period_status.deadline_basis is 'grace (end plus the configured grace) or draft (as the draft invoice says).';
-comment on column finance.period_status.status_reason is 'Why it stands where it stands.';
-comment on column finance.period_status.status_since is 'Since when.';

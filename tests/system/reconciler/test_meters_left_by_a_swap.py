@@ -1,0 +1,107 @@
+"""A meter that is counted per plan, and a swap of plans: what was used under the old one is billed or missed, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.makers.capture_batches import make_event
+from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld
+from tests.makers.period_world import DAY_MS, assert_ends, ended, invoicing, keeper, look_at, period_end_ms, settle, use_and_send
+
+
+def _make_plans(world: DispatchWorld) -> None:
+    """Runs are counted under one name for basic and under another for pro."""
+    world.apply("tokens", plans={"runs": ("basic", "pro")})
+    for plan in ("basic", "pro"):
+        recurring = {"interval": "month", "usage_type": "metered", "meter": f"mtr_{world.event_name(f'runs-{plan}')}"}
+        price = {"id": world.plan_price(plan), "currency": "usd", "product_data": {"name": plan}, "recurring": recurring, "unit_amount": 3}
+        world.emulator.tell("prices", price)
+
+
+def _subscribe_to_basic(world: DispatchWorld, *, since_ms: int, again: str = "") -> str:
+    identifier = f"sub_acme{again}{world.suffix}"
+    wish = {"id": identifier, "customer": world.stripe_customer("acme"), "items": [{"price": world.plan_price("basic")}]}
+    world.emulator.tell("subscriptions", wish | {"backdate_start_date": since_ms // 1_000, "billing_mode": {"type": "flexible"}})
+    return identifier
+
+
+def _swap_to_pro(world: DispatchWorld, subscription: str) -> None:
+    client: Any = world.emulator.client()
+    item = client.v1.subscriptions.retrieve(subscription)["items"]["data"][0]["id"]
+    client.v1.subscriptions.update(subscription, {"items": [{"id": item, "price": world.plan_price("pro")}]})
+
+
+def _cancel(world: DispatchWorld, subscription: str) -> None:
+    """Without an invoice, which is what Stripe does by itself."""
+    client: Any = world.emulator.client()
+    client.v1.subscriptions.cancel(subscription, {"invoice_now": False})
+    ended(world, subscription, world.now_ms)
+
+
+def test_what_a_cancelled_subscription_never_bills_of_the_plan_before_is_missed(world: DispatchWorld) -> None:
+    """The period's newest fact names the new plan's meter only; of both something is missed."""
+    _make_plans(world)
+    subscription = _subscribe_to_basic(world, since_ms=world.now_ms - HOUR_MS)
+    with keeper(world) as room, invoicing(world, 3600) as billing:
+        settle(world, room)
+        use_and_send(world, room, 5, meter="runs")
+        world.advance(DAY_MS)
+        _swap_to_pro(world, subscription)
+        settle(world, room)
+        use_and_send(world, room, 7, meter="runs", in_ms=10 * MINUTE_MS)
+        world.advance(HOUR_MS)
+        _cancel(world, subscription)
+        cancelled_ms = world.now_ms
+        look_at(world, room, billing, cancelled_ms, *[cancelled_ms + hours * HOUR_MS for hours in (2, 25, 50)])
+        assert_ends(world, missed=12, invoiced=0)
+        assert world.rows("select price_id, quantity_missed from ledger.invoice_posting order by 1") == [
+            (world.plan_price("basic"), 5),
+            (world.plan_price("pro"), 7),
+        ]
+
+
+def test_what_a_second_subscription_bills_of_the_plan_before_is_not_missed_by_the_first(world: DispatchWorld) -> None:
+    """Both counted basic's meter. The second left it, and its next invoice bills what was used until then; the first is cancelled."""
+    _make_plans(world)
+    first = _subscribe_to_basic(world, since_ms=world.now_ms - HOUR_MS)
+    second = _subscribe_to_basic(world, since_ms=world.now_ms - 2 * HOUR_MS, again="2")
+    end_ms = period_end_ms(world, second)
+    with keeper(world) as room, invoicing(world, 3600) as billing:
+        settle(world, room)
+        use_and_send(world, room, 5, meter="runs")
+        world.advance(HOUR_MS)
+        _swap_to_pro(world, second)
+        settle(world, room)
+        world.advance(HOUR_MS)
+        _cancel(world, first)
+        cancelled_ms = world.now_ms
+        look_at(world, room, billing, cancelled_ms, cancelled_ms + 2 * HOUR_MS, cancelled_ms + 25 * HOUR_MS)
+        assert (world.account("acknowledged"), world.account("missed_invoice")) == (5, 0)
+        look_at(world, room, billing, end_ms, end_ms + 2 * HOUR_MS, end_ms + 26 * HOUR_MS, end_ms + 50 * HOUR_MS)
+        assert_ends(world, missed=0, invoiced=5)
+
+
+def test_what_a_swap_left_for_the_coming_invoice_is_nobodys_case(world: DispatchWorld) -> None:
+    """An ordinary change of plan: eight days later the desk was asked about usage that the next invoice bills, as if nothing would."""
+    _make_plans(world)
+    subscription = _subscribe_to_basic(world, since_ms=world.now_ms - HOUR_MS)
+    end_ms = period_end_ms(world, subscription)
+    with keeper(world) as room, invoicing(world, 3600) as billing:
+        settle(world, room)
+        world.capture(make_event(event_time_ms=world.now_ms, meter="runs", quantity=5))
+        for _window in range(3):
+            world.pass_segment()
+        settle(world, room)
+        world.advance(DAY_MS)
+        _swap_to_pro(world, subscription)
+        settle(world, room)
+        swapped_ms = world.now_ms
+        look_at(world, room, billing, swapped_ms + 8 * DAY_MS)
+        assert world.rows("select kind from finance.review_queue") == []
+        shown = "select state, quantity::int, why, period_end = to_timestamp(%s), deadline is not null, amount_at_risk_minor"
+        assert world.rows(shown % (end_ms // 1_000) + " from finance.unbilled_usage") == [
+            ("acknowledged_not_invoiced", 5, None, True, True, 15)
+        ]
+        look_at(world, room, billing, end_ms, end_ms + 2 * HOUR_MS, end_ms + 26 * HOUR_MS, end_ms + 50 * HOUR_MS)
+        assert_ends(world, missed=0, invoiced=5)
+        assert world.rows("select kind from finance.review_queue") == []
