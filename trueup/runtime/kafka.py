@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.02
 # Said of what there is not, and for a while of what there is. Who asks for a topic that nobody made waits this long for the answer.
 _HEARSAY = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC})
 _HEARSAY_SECONDS = 5.0
-_ANEW_SECONDS = 0.2
+_ANEW_SECONDS = 1.0
 # A leader is being elected or a broker started again. The client library calls none of these retriable.
 _PASSING = frozenset(
     {
@@ -208,6 +208,7 @@ class OffsetsReader:
         }
         self._options = options
         self._consumer = Consumer(options)
+        self._born = time.monotonic()
 
     def low_and_high(self, topic: str, partition: int, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> tuple[int, int]:
         """First offset kept and the offset the next record will get.
@@ -218,8 +219,10 @@ class OffsetsReader:
         try:
             return self._ask(topic, partition, timeout_seconds, deadline)
         except KafkaException:
-            # A client that lost all its brokers may go on saying so long after they are back. Whoever asks again asks with a new one.
-            self._ask_with_another()
+            # A client that lost all its brokers may go on saying so long after they are back. Whoever asks again asks with a new one, which
+            # has had time to find them; those who wait for half a second only would else never give any client that time.
+            if time.monotonic() - self._born >= REQUEST_TIMEOUT_SECONDS:
+                self._ask_with_another()
             raise
         finally:
             self._hand_over_log()
@@ -228,13 +231,14 @@ class OffsetsReader:
         heard_until = min(deadline, time.monotonic() + _HEARSAY_SECONDS)
         while True:
             try:
-                answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_seconds)
+                left_seconds = max(_POLL_SECONDS, deadline - time.monotonic())
+                answer = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=left_seconds)
             except KafkaException as error:
                 code = error.args[0].code()
                 if code in _HEARSAY and time.monotonic() < heard_until:
                     # A broker that stood still leads nothing for a moment, and one that made a topic just now may not know it yet. A
                     # client that heard so then, and follows no topic, goes on saying it long after: a new one asks for itself.
-                    time.sleep(_ANEW_SECONDS)
+                    time.sleep(min(_ANEW_SECONDS, max(0.0, deadline - time.monotonic())))
                     self._ask_with_another()
                     continue
                 if time.monotonic() > deadline or code not in _PASSING:
@@ -249,6 +253,7 @@ class OffsetsReader:
     def _ask_with_another(self) -> None:
         self._hand_over_log()
         self._consumer = Consumer(self._options)
+        self._born = time.monotonic()
 
     def _hand_over_log(self) -> None:
         """This client has nothing to receive; it is polled only for what the library has to say."""

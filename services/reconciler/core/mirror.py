@@ -81,7 +81,7 @@ def expectations(
         for line, (ours, amount) in zip(group, expected(price, quantity, len(group)), strict=True):
             lines.append(ExpectedLine(line.source, line.position, ours.scaleb(line.scale), amount))
         reached = max(quantity, total_of([line.quantity_stripe for line in group]))
-        margins[first.subscription_item_id, first.period_start] = MarginalPrice(
+        margins[first.subscription_item_id, first.stripe_event_name, first.period_start] = MarginalPrice(
             subscription_item_id=first.subscription_item_id,
             period_start=first.period_start,
             period_end=first.period_end,

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import NewTopic
 
-from trueup.runtime.kafka import OffsetsReader, admin
+from trueup.runtime.kafka import REQUEST_TIMEOUT_SECONDS, OffsetsReader, admin
 from trueup.runtime.settings import StreetSettings
 
 
@@ -33,6 +33,18 @@ def test_a_client_that_lost_its_brokers_is_not_asked_again(kafka_settings: Stree
     with closing(OffsetsReader(kafka_settings)) as reader:
         # A client that will never reach anybody stands for one that does not find its brokers again.
         reader._consumer = Consumer({**reader._options, "bootstrap.servers": "127.0.0.1:9"})
+        reader._born -= REQUEST_TIMEOUT_SECONDS
         with pytest.raises(KafkaException):
             reader.low_and_high(name, 0, timeout_seconds=1.0)
         assert reader.low_and_high(name, 0) == (0, 0)
+
+
+def test_who_waits_for_a_moment_only_leaves_a_client_the_time_to_find_its_brokers(kafka_settings: StreetSettings) -> None:
+    """A question of half a second is shorter than a client's first connection may take: a new one each time would never find anybody."""
+    with closing(OffsetsReader(kafka_settings)) as reader:
+        stranger = Consumer({**reader._options, "bootstrap.servers": "127.0.0.1:9"})
+        reader._consumer = stranger
+        for _ in range(2):
+            with pytest.raises(KafkaException):
+                reader.low_and_high("anything", 0, timeout_seconds=0.2)
+        assert reader._consumer is stranger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from services.reconciler.adapters import StripeReader
@@ -13,7 +14,9 @@ from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld, wait_
 from tests.makers.period_world import invoicing
 from tests.system.emulator.listening import wait_until_idle
 from tests.system.emulator.running import API_KEY
+from trueup.contracts.errors import Broken
 from trueup.ledger.store import customers, invoices
+from trueup.ledger.store.instants import instant
 from trueup.runtime.clock import SimulatedClock
 from trueup.runtime.settings import StreetSettings
 
@@ -180,6 +183,28 @@ def test_each_preview_is_compared(month: DispatchWorld) -> None:
         assert _checks(month)["amounts_equal_invoice"] == (5, 0, 0)
         month.rows("update ops.invoice_preview_line set amount_minor = amount_minor - 1 where tier = 2 returning 1")
         assert _checks(month)["amounts_equal_invoice"] == (5, 1, 0)
+
+
+def test_a_line_that_goes_from_a_preview_to_an_invoice_never_stands_nowhere(month: DispatchWorld) -> None:
+    """Nothing would be over its usage in between, and a proof of that moment would call it missed."""
+    end_ms = _period_end_ms(month)
+    with invoicing(month, WEEK_SECONDS) as room:
+        room.step(month.now_ms)
+        first = "select count(*) from ops.invoice_preview_line where period_end = %s"
+        shown = month.rows(first, instant(end_ms))
+        with psycopg.connect(month.database.dsn, autocommit=True) as owner:
+            owner.execute(
+                """create function ops.fail_here() returns trigger language plpgsql as $$ begin raise 'the disk is full'; end $$;
+                   create trigger fail_here before insert on ledger.invoice_snapshot for each row execute function ops.fail_here()"""
+            )
+            _go_to(month, end_ms + MINUTE_MS)
+            with pytest.raises(Broken, match="the disk is full"):
+                room.step(month.now_ms)
+            assert month.rows(first, instant(end_ms)) == shown != [(0,)]
+            owner.execute("drop trigger fail_here on ledger.invoice_snapshot")
+        room.step(month.now_ms)
+    assert month.rows(first, instant(end_ms)) == [(0,)]
+    assert month.rows("select count(*) from finance.invoice_lines where period_end = %s", instant(end_ms)) == shown
 
 
 def test_preview_now_shows_what_is_to_come_and_posts_nothing(month: DispatchWorld) -> None:

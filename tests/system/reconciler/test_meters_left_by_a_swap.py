@@ -10,12 +10,12 @@ from tests.makers.period_world import DAY_MS, assert_ends, ended, invoicing, kee
 
 
 def _make_plans(world: DispatchWorld) -> None:
-    """Runs are counted under one name for basic and under another for pro."""
+    """Runs are counted under one name for basic, at 3 cents, and under another for pro, at 50."""
     world.apply("tokens", plans={"runs": ("basic", "pro")})
-    for plan in ("basic", "pro"):
+    for plan, cents in (("basic", 3), ("pro", 50)):
         recurring = {"interval": "month", "usage_type": "metered", "meter": f"mtr_{world.event_name(f'runs-{plan}')}"}
-        price = {"id": world.plan_price(plan), "currency": "usd", "product_data": {"name": plan}, "recurring": recurring, "unit_amount": 3}
-        world.emulator.tell("prices", price)
+        price = {"id": world.plan_price(plan), "currency": "usd", "product_data": {"name": plan}, "recurring": recurring}
+        world.emulator.tell("prices", price | {"unit_amount": cents})
 
 
 def _subscribe_to_basic(world: DispatchWorld, *, since_ms: int, again: str = "") -> str:
@@ -105,3 +105,28 @@ def test_what_a_swap_left_for_the_coming_invoice_is_nobodys_case(world: Dispatch
         look_at(world, room, billing, end_ms, end_ms + 2 * HOUR_MS, end_ms + 26 * HOUR_MS, end_ms + 50 * HOUR_MS)
         assert_ends(world, missed=0, invoiced=5)
         assert world.rows("select kind from finance.review_queue") == []
+
+
+def test_each_plans_usage_is_worth_its_own_plans_price(world: DispatchWorld) -> None:
+    """One item, one period, two meters: whichever line was read last priced the usage of both."""
+    _make_plans(world)
+    subscription = _subscribe_to_basic(world, since_ms=world.now_ms - HOUR_MS)
+    with keeper(world) as room, invoicing(world, 3600) as billing:
+        settle(world, room)
+        use_and_send(world, room, 5, meter="runs")
+        world.advance(DAY_MS)
+        look_at(world, room, billing, world.now_ms)
+        _swap_to_pro(world, subscription)
+        world.advance(DAY_MS)
+        settle(world, room)
+        # Nobody has read a line of pro yet: nothing says what its runs cost, and basic's price does not.
+        world.capture(make_event(event_time_ms=world.now_ms, meter="runs", quantity=2))
+        worth = "select state, quantity::int, amount_at_risk_minor from finance.unbilled_usage order by 1, 2"
+        assert world.rows(worth) == [("acknowledged_not_invoiced", 5, 15), ("unsent", 2, None)]
+        use_and_send(world, room, 7, meter="runs", in_ms=10 * MINUTE_MS)
+        look_at(world, room, billing, world.now_ms + HOUR_MS)
+        priced = "select sum(quantity)::int, sum(amount_at_risk_minor)::int from finance.unbilled_usage group by quantity <> 5 order by 1"
+        assert world.rows(priced) == [(5, 15), (9, 450)]
+        world.capture(make_event("e2", event_time_ms=world.now_ms, meter="runs", quantity=4))
+        shown = "select open_quantity::int, unproved_amount_minor from finance.period_status where subscription_id = %s"
+        assert world.rows(shown, subscription) == [(4, 200)]

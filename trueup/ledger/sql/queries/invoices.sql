@@ -257,9 +257,9 @@ values (
     %(subscription_item_id)s, %(period_start)s, %(period_end)s, %(stripe_customer)s, %(stripe_event_name)s, %(currency)s,
     %(unit_amount_decimal)s, ops.now()
 )
-on conflict (subscription_item_id, period_start) do update
-set period_end = excluded.period_end, stripe_customer = excluded.stripe_customer, stripe_event_name = excluded.stripe_event_name,
-    currency = excluded.currency, unit_amount_decimal = excluded.unit_amount_decimal, read_at = excluded.read_at;
+on conflict (subscription_item_id, stripe_event_name, period_start) do update
+set period_end = excluded.period_end, stripe_customer = excluded.stripe_customer, currency = excluded.currency,
+    unit_amount_decimal = excluded.unit_amount_decimal, read_at = excluded.read_at;
 
 -- name: period_months
 -- Month by month, what was used of each period with a price: recorded in the month, or billed in it without any usage.

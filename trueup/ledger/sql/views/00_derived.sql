@@ -264,7 +264,16 @@ select
 from ledger.event e
 left join ledger.diverted_event d on d.identity = e.identity;
 
--- Billing periods as they stand: of several facts about one the newest, and what became of it.
+-- Of several facts about a billing period the newest; one that ended where it began never was.
+create view derived.standing_period as
+select f.*
+from ledger.billing_period f
+where f.period_end > f.period_start and not exists (
+    select from ledger.billing_period n
+    where n.subscription_item_id = f.subscription_item_id and n.period_start = f.period_start and n.period_id > f.period_id
+);
+
+-- Billing periods as they stand, and what became of each.
 create view derived.period as
 select
     p.period_id, p.subscription_item_id, p.subscription_id, p.stripe_customer, p.price_id, p.stripe_event_name, p.plan, p.currency,
@@ -279,7 +288,7 @@ select
         limit 1
     ), p.period_end + g.grace) as foretold_at,
     coalesce(d.deadline_basis, 'grace') as deadline_basis
-from ledger.billing_period p
+from derived.standing_period p
 cross join (
     select coalesce((
         select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
@@ -302,9 +311,4 @@ left join lateral (
     where x.subscription_item_id = p.subscription_item_id and x.period_start = p.period_start and x.deadline is not null
     order by x.period_event_id desc
     limit 1
-) d on true
-where p.period_end > p.period_start
-    and not exists (
-        select from ledger.billing_period n
-        where n.subscription_item_id = p.subscription_item_id and n.period_start = p.period_start and n.period_id > p.period_id
-    );
+) d on true;

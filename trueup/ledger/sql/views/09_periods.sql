@@ -109,8 +109,16 @@ from (
             -- It was settled before anything was ever sent under that name; a lane that came since changes nothing of it.
             when u.status = 'settled' and u.read_at is null and u.acknowledged = 0 then null
             when u.read_at is null or u.checked_acknowledged is distinct from u.acknowledged then 'not yet compared with Stripe''s summary'
+            -- Summaries lag: a shortfall is one when all that was acknowledged is old enough, and a reading a quarter of an hour before agrees.
             when u.quantity_stripe < u.acknowledged
-                then format('Stripe''s summary is short by %s', ops.in_unit(u.acknowledged - u.quantity_stripe, u.scale))
+                then format(
+                    case
+                        when u.read_at >= u.answered_at + u.summary_settle_seconds * interval '1 s'
+                            and u.previous_quantity_stripe = u.quantity_stripe and u.read_at >= u.previous_read_at + interval '15 minutes'
+                            then 'Stripe''s summary is short by %s, and stays so'
+                        else 'Stripe''s summary does not show %s yet'
+                    end, ops.in_unit(u.acknowledged - u.quantity_stripe, u.scale)
+                )
             when u.quantity_stripe > u.acknowledged
                 then format('Stripe''s summary has %s more', ops.in_unit(u.quantity_stripe - u.acknowledged, u.scale))
         end as why_not

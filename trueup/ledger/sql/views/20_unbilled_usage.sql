@@ -1,15 +1,24 @@
 -- Usage that is on no invoice, by what keeps it off.
 
 -- What a further unit costs: as the period's own lines say, also where they tell of a price that is not understood; of one whose lines
--- were never read, as the newest lines of its item do.
-create function derived.margin_of(item text, lines_read boolean, own numeric) returns numeric language sql stable security definer
-set search_path = pg_catalog as $$
+-- were never read, as the newest lines of its item and meter do.
+create function derived.margin_of(item text, event_name text, lines_read boolean, own numeric) returns numeric language sql
+stable security definer set search_path = pg_catalog as $$
 select case when margin_of.lines_read then margin_of.own else (
     select x.unit_amount_decimal from ops.marginal_price x
-    where x.subscription_item_id = margin_of.item and x.unit_amount_decimal is not null
+    where x.subscription_item_id = margin_of.item and x.stripe_event_name = margin_of.event_name and x.unit_amount_decimal is not null
     order by x.period_start desc limit 1
 ) end
 $$;
+
+-- Prices that lines told of, without those of a meter that a swap left: the item's period charges another one for what comes.
+create view derived.period_margin as
+select m.*
+from ops.marginal_price m
+where not exists (
+    select from derived.standing_period p
+    where p.subscription_item_id = m.subscription_item_id and p.period_start = m.period_start and p.stripe_event_name <> m.stripe_event_name
+);
 
 -- A subscription item's period with what a further unit costs in it. Periods are facts; a price's margin comes with a reading of lines.
 create view derived.item_period as
@@ -24,10 +33,11 @@ select
     ) * interval '1 s') as finalizes_at,
     coalesce(m.currency, p.currency) as currency,
     derived.margin_of(
-        coalesce(p.subscription_item_id, m.subscription_item_id), m.subscription_item_id is not null, m.unit_amount_decimal
+        coalesce(p.subscription_item_id, m.subscription_item_id), coalesce(p.stripe_event_name, m.stripe_event_name),
+        m.subscription_item_id is not null, m.unit_amount_decimal
     ) as unit_amount_decimal
 from derived.period p
-full join ops.marginal_price m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
+full join derived.period_margin m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
 
 -- What of that costs nothing to ask: where it lies and its price, without what became of it.
 create view derived.priced_period as
@@ -39,17 +49,11 @@ select
     coalesce(p.period_end, m.period_end) as period_end,
     coalesce(m.currency, p.currency) as currency,
     derived.margin_of(
-        coalesce(p.subscription_item_id, m.subscription_item_id), m.subscription_item_id is not null, m.unit_amount_decimal
+        coalesce(p.subscription_item_id, m.subscription_item_id), coalesce(p.stripe_event_name, m.stripe_event_name),
+        m.subscription_item_id is not null, m.unit_amount_decimal
     ) as unit_amount_decimal
-from (
-    select f.*
-    from ledger.billing_period f
-    where f.period_end > f.period_start and not exists (
-        select from ledger.billing_period n
-        where n.subscription_item_id = f.subscription_item_id and n.period_start = f.period_start and n.period_id > f.period_id
-    )
-) p
-full join ops.marginal_price m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
+from derived.standing_period p
+full join derived.period_margin m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
 
 -- The same with whose it is with us and which meter it counts; a meter that is counted per plan has several of Stripe's.
 create view derived.customer_item_period as
