@@ -7,6 +7,7 @@ usage around it was captured already. The oracle is the comparison of two instan
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -17,6 +18,9 @@ from devstack.demo import stripe_reads
 from devstack.demo.month import set_up
 from devstack.demo.running import Running, running
 from devstack.stripe_setup import StreetCustomer
+from tests.makers.ingest_room import records
+from trueup.contracts.codec import decode_webhook
+from trueup.contracts.topics import TopicNames
 
 CATALOGUE = """
 [meter.calls]
@@ -40,6 +44,7 @@ NOTIFICATIONS: dict[int, dict[str, object]] = {
     30: {"kind": "drop", "count": 12},
     31: {"kind": "duplicate", "count": None},
 }
+DAY_MS = 86_400_000
 BEGINNER = StreetCustomer("begins", "cus_begins", "basic")
 # Each in a digit of its own, so that a sum says which of them are in it. Both sides stand in one roll-up window.
 VALUES = {
@@ -75,6 +80,21 @@ def trouble(here: Running) -> None:
     requests.post(f"{here.stripe_url}/_emulator/faults", json=orders, timeout=30).raise_for_status()
 
 
+def assert_struck(here: Running) -> None:
+    """Every trouble happened: else the test would show that a good notification is understood."""
+    taken = [decode_webhook(message.value() or b"") for message in records(here.settings, TopicNames(here.settings.topic_prefix).webhooks)]
+    behind = [one for one in taken if one.created_ms >= ENDS.timestamp() * 1_000]
+    told = {days: [one for one in behind if f"cus_days{days}".encode() in one.body] for days in NOTIFICATIONS}
+    assert not told[28], "lost, and never tried again"
+    assert told[29]
+    assert all(one.received_at_ms - one.created_ms >= DAY_MS for one in told[29])
+    left = requests.get(f"{here.stripe_url}/_emulator/faults", timeout=30).json()["faults"]
+    assert told[30]
+    assert not [fault for fault in left if fault["kind"] == "drop"], "not all of the deliveries that were to fail did"
+    assert told[31]
+    assert min(Counter(one.event_id for one in told[31]).values()) >= 2
+
+
 def advance(here: Running, to: datetime) -> None:
     """Lets the street live until then."""
     here.street.advance_to(round(to.timestamp() * 1_000))
@@ -108,5 +128,6 @@ def test_an_event_on_the_boundary_second_belongs_to_the_later_period() -> None:
             ended, current = json.loads(here.must("period", "show", f"days-{days}", "--json"))
             length = datetime.fromisoformat(ended["period_end"]) - datetime.fromisoformat(ended["period_start"])
             assert (length, ended["period_end"], ended["status"]) == (timedelta(days=days), current["period_start"], "settled")
+        assert_struck(here)
         _, proved = here.reconcile_and_prove()
         assert proved
