@@ -41,7 +41,7 @@ LAG = Metric(
     ("topic", "partition"),
 )
 OWNED = Metric(Kind.GAUGE, "partitions_owned", "Source partitions this worker decides now.")
-REMEMBERED = Metric(Kind.GAUGE, "remembered_ids", "Ids in memory, of 48 hours of arrivals; about 200 bytes each.")
+REMEMBERED = Metric(Kind.GAUGE, "remembered_ids", "Ids in memory, of 48 hours of arrivals; about 250 bytes each.")
 RESTORE_SECONDS = Metric(
     Kind.HISTOGRAM,
     "restore_seconds",

@@ -26,7 +26,9 @@ UNBILLED = Metric(
     "Rows of finance.unbilled_usage, by what keeps them off an invoice: a customer, meter and hour each, whether a price is known or not.",
     ("state",),
 )
-PROOF_VIOLATIONS = Metric(Kind.GAUGE, "proof_violations", "Violations at the last evaluation of each check.", ("check",))
+PROOF_VIOLATIONS = Metric(
+    Kind.GAUGE, "proof_violations", "Violations at the last evaluation of each check; 1 where something waited past its limit.", ("check",)
+)
 PROOF_PENDING = Metric(Kind.GAUGE, "proof_pending", "What waited for work on its way at the last evaluation of each check.", ("check",))
 PROOF_STALE = Metric(
     Kind.GAUGE, "proof_stale", "What rested on a reading that is too old, at the last evaluation of each check.", ("check",)

@@ -130,7 +130,10 @@ def apply(
     number = 1 if newest is None else newest.version.version + 1
     catalogue_topic.append(target, CatalogueVersion(number, text, who(), reason.strip()))
     wait_for_rooms(target, number)
-    say(f"Version {number} is with every room.")
+    if target.room_urls:
+        say(f"Version {number} is with every room.")
+    else:
+        say(f"Version {number} is on its topic; {VERSION_METRIC} of each room shows when it took it up.")
     emit_record({"version": number, "appended": True, "meters_created": created}, as_json=as_json)
 
 

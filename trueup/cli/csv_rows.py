@@ -52,4 +52,6 @@ def rows(text: str) -> Iterator[Row | TornRow]:
 def _said(fault: csv.Error, begins: int, ends: int) -> str:
     if "unexpected end of data" in str(fault):
         return f"a quote that opens in the row of line {begins} is never closed: everything up to line {ends} was taken for one cell"
+    if ends > begins:
+        return f"a quote that opens in the row of line {begins} goes on to line {ends}, and none of these lines was read: {fault}"
     return f"the row of line {begins} is not written as CSV quotes cells: {fault}"

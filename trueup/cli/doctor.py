@@ -280,7 +280,7 @@ def grace_seen(drafts: Sequence[int], finalized: Sequence[int], declared_seconds
         says = f"{minutes(min(drafts))} at the shortest of {len(drafts)} draft invoices; {declared}"
         return Finding(what, State.WRONG, says, mend) if min(drafts) < declared_seconds else Finding(what, State.OK, says)
     if not finalized:
-        return Finding(what, State.OK, f"no invoice shows it yet; {declared}")
+        return Finding(what, State.ADVICE, f"no invoice shows it yet; {declared}", f"look it up before the first one: {mend}")
     says = f"no draft shows it now; the last {len(finalized)} invoices had {minutes(min(finalized))} at the shortest; {declared}"
     if min(finalized) < declared_seconds:
         return Finding(what, State.ADVICE, says, f"unless somebody finalized one by hand: {mend}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC
 from typing import Annotated, Any
 
 import typer
@@ -86,8 +87,16 @@ def prove(
     emit_rows(rows, PROOF_COLUMNS, as_json=as_json)
     failed = proof.failures(proved.checks, require_all=require == ALL)
     if failed:
-        raise AnswerIsNo(f"not proved: {', '.join(f'{check.check_name} is {check.status}' for check in failed)}")
+        raise AnswerIsNo(f"not proved: {', '.join(told(check) for check in failed)}")
     say(f"Proved: {len(rows)} checks over {sum(row['evaluated'] for row in rows)} things.")
+
+
+def told(check: proof.Check) -> str:
+    """A check that failed, and by what: something that waited past its limit is violated without a violation."""
+    counts = {"violations": check.violations, "stale": check.stale, "pending": check.pending}
+    shown = [f"{count} {name}" for name, count in counts.items() if count]
+    since = [] if check.oldest_pending_at is None else [f"the oldest since {check.oldest_pending_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"]
+    return f"{check.check_name} is {check.status}" + (f" ({', '.join(shown + since)})" if shown else "")
 
 
 def without_internals(row: dict[str, Any]) -> dict[str, Any]:

@@ -48,10 +48,15 @@ def find_target() -> Target:
     state = state_file()
     if not state.is_file():
         raise NothingNamed("no street runs here and no TRUEUP_* variable names a deployment: `trueup up`, or see deploy/env.example")
-    ignored = sorted(name for name in os.environ if name.removeprefix("TRUEUP_").removesuffix("_FILE").lower() in _OF_A_DEPLOYMENT)
+    ignored = sorted(name for name in os.environ if _option(name) in _OF_A_DEPLOYMENT)
     if ignored:
         say(f"the street that runs here is asked, by its own settings: {', '.join(ignored)} is used with TRUEUP_KAFKA_BOOTSTRAP only")
     return target_of(json.loads(state.read_text(encoding="utf-8")))
+
+
+def _option(variable: str) -> str:
+    """The setting that a variable of ours names; nothing for anybody else's."""
+    return variable.removeprefix("TRUEUP_").removesuffix("_FILE").lower() if variable.startswith("TRUEUP_") else ""
 
 
 def quiet(settings: StreetSettings) -> StreetSettings:

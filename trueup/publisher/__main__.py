@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from trueup.contracts.topics import TopicNames
 from trueup.publisher.environment import PublisherSettings
 from trueup.publisher.publisher import producer_options
+from trueup.publisher.scales import LearntScales
 
 _TIMEOUT_SECONDS = 10.0
 
@@ -17,7 +18,7 @@ _TIMEOUT_SECONDS = 10.0
 def main() -> int:
     """Run the self-test: 0 when publishing can work, 1 when it can't, 2 when the configuration doesn't say how."""
     parser = argparse.ArgumentParser(prog="python -m trueup.publisher", description=__doc__)
-    parser.add_argument("--selftest", action="store_true", required=True, help="check the settings, the brokers and the topic")
+    parser.add_argument("--selftest", action="store_true", required=True, help="check settings, brokers, topic and catalogue")
     parser.parse_args()
     try:
         settings = PublisherSettings.from_environment(os.environ)
@@ -48,6 +49,21 @@ def _check_cluster(settings: PublisherSettings, options: dict[str, str | int | f
         _say(f"topic          FAILED  {name} has no leader for partitions {leaderless}")
         return 1
     _say(f"topic          ok      {name}, {len(topic.partitions)} partitions, each with a leader")
+    return _check_catalogue(settings)
+
+
+def _check_catalogue(settings: PublisherSettings) -> int:
+    scales = LearntScales(settings)
+    try:
+        scales.wait(_TIMEOUT_SECONDS)
+    finally:
+        scales.close()
+    name = TopicNames(settings.topic_prefix).catalogue
+    if not scales.meters:
+        mend = "`trueup catalogue apply`, or the right to read it; until then only a publisher with scales= takes anything"
+        _say(f"catalogue      FAILED  {name} shows no meter: {mend}")
+        return 1
+    _say(f"catalogue      ok      {scales.meters} meters")
     return 0
 
 

@@ -74,6 +74,11 @@ class LearntScales:
             while not self._read_once and time.monotonic() < give_up_at:
                 self._take(self._consumer.consume(100, 0.1))
 
+    @property
+    def meters(self) -> int:
+        """How many are known."""
+        return len(self._scales)
+
     def of(self, meter: str) -> int:
         """Decimal places of a meter. Never waits: Backlogged while the catalogue has not been read, or has no version yet."""
         known = self._scales.get(meter)

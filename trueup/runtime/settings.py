@@ -107,6 +107,20 @@ class StreetSettings(BaseSettings):
             raise ValueError("this is neither an address (postgresql://…) nor words of the form key=value")
         return given
 
+    @field_validator("kafka", mode="before")
+    @classmethod
+    def _from_files(cls, given: Any) -> Any:
+        """`TRUEUP_KAFKA__SASL_PASSWORD_FILE` names a file with the value; a name with dots, as in TOML, is librdkafka's own."""
+        if not isinstance(given, dict):
+            return given
+        read = dict(given)
+        for key in [key for key in given if key.lower().endswith("_file") and "." not in key]:
+            plain, variable = key[: -len("_file")], f"{PREFIX}KAFKA__{key.upper()}"
+            if plain in read:
+                raise ValueError(f"both {variable.removesuffix('_FILE')} and {variable} are set; which one is meant?")
+            read[plain] = _content(read.pop(key), variable).strip()
+        return read
+
     @field_validator("kafka", mode="after")
     @classmethod
     def _dotted(cls, given: dict[str, str]) -> dict[str, str]:

@@ -111,15 +111,7 @@ class Invoices:
         read = [_beside(invoice, prices) for invoice in found]
         ours = {subscription_id: with_mirror(lines, prices) for subscription_id, lines in previews.items()}
         self._session.run(lambda connection: invoices.store_prices(connection, prices.values()))
-
-        def keep(connection: Connection) -> None:
-            # Together: a line that went from a preview to an invoice stands in one of them, whenever somebody looks.
-            with connection.transaction():
-                invoices.store_previews(connection, stripe_customer, ours, read_at_ms)
-                # Last: it says that all of this customer was read.
-                invoices.store_invoices(connection, stripe_customer, read, read_at_ms)
-
-        self._session.run(keep)
+        self._session.run(lambda connection: invoices.store_reading(connection, stripe_customer, ours, read, read_at_ms))
         self.expect(stripe_customer)
 
     def _learn_prices(self, named: Sequence[tuple[str, str]], now_ms: int) -> dict[str, PriceReading]:

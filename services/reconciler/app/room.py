@@ -220,7 +220,8 @@ class Reconciler:
     def _evaluate(self) -> None:
         registry = self._registry
         for check in self._session.run(proof.prove).checks:
-            registry.set(PROOF_VIOLATIONS, check.violations, check=check.check_name)
+            # What waited past its limit is violated too, without a violation to count.
+            registry.set(PROOF_VIOLATIONS, check.violations or int(check.status == "violated"), check=check.check_name)
             registry.set(PROOF_PENDING, check.pending, check=check.check_name)
             registry.set(PROOF_STALE, check.stale, check=check.check_name)
             registry.increase(PROOF_EVALUATIONS, check=check.check_name)

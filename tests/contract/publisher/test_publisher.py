@@ -188,9 +188,14 @@ def selftest(told: dict[str, str]) -> tuple[int, str]:
 
 
 def test_selftest(kafka_settings: StreetSettings, topics: TopicNames) -> None:
-    """Nothing is published by it."""
+    """Nothing is published by it. Without a catalogue nothing could be: it says so, and what to do."""
     code, said = selftest(environment(kafka_settings))
-    assert (code, said.count(" ok ")) == (0, 3), said
+    assert (code, said.count(" ok ")) == (1, 3), said
+    assert f"catalogue      FAILED  {topics.catalogue} shows no meter: `trueup catalogue apply`" in said
+    append_catalogue(kafka_settings, topics, 1, ("audio", 3))
+    code, said = selftest(environment(kafka_settings))
+    assert (code, said.count(" ok ")) == (0, 4), said
+    assert "catalogue      ok      1 meters" in said
     assert f"{topics.usage_events}, {kafka_settings.partitions} partitions" in said
     assert everything_on(kafka_settings, topics.usage_events) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.makers.capture_batches import make_event
 from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld
 from tests.makers.period_world import (
     DAY_MS,
@@ -152,3 +153,30 @@ def test_what_waits_for_the_next_invoice_is_not_missed(world: DispatchWorld) -> 
         assert (world.account("acknowledged"), world.account("missed_invoice")) == (5, 0)
         look_at(world, room, billing, end_ms, end_ms + 2 * HOUR_MS, end_ms + 26 * HOUR_MS, end_ms + 50 * HOUR_MS)
         assert_ends(world, missed=0, invoiced=5)
+
+
+def test_usage_after_a_cancellation_is_a_case_also_where_a_line_once_went_further(world: DispatchWorld) -> None:
+    """The coming invoice's line from the change of price on reached to the month's end, and stood for a billing period of its own."""
+    subscription = subscribe(world, since_ms=world.now_ms - HOUR_MS)
+    client: Any = world.emulator.client()
+    with keeper(world) as room, invoicing(world, 3600) as billing:
+        settle(world, room)
+        use_and_send(world, room, 5)
+        world.advance(DAY_MS)
+        _swap(world, subscription)
+        settle(world, room)
+        use_and_send(world, room, 7, in_ms=10 * MINUTE_MS)
+        look_at(world, room, billing, world.now_ms + DAY_MS)
+        client.v1.subscriptions.cancel(subscription, {"invoice_now": False})
+        ended(world, subscription, world.now_ms)
+        world.advance(DAY_MS)
+        settle(world, room)
+        world.capture(make_event(event_time_ms=world.now_ms, quantity=11))
+        for _window in range(3):
+            world.pass_segment()
+        settle(world, room)
+        shown = "select quantity::int, why is not null, period_start, deadline from finance.unbilled_usage where quantity = 11"
+        look_at(world, room, billing, world.now_ms + 2 * HOUR_MS)
+        assert world.rows(shown) == [(11, True, None, None)]
+        look_at(world, room, billing, world.now_ms + DAY_MS)
+        assert world.rows("select kind, quantity::int, amount_minor from finance.review_queue") == [("no_subscription", 11, 33)]

@@ -130,3 +130,28 @@ def test_each_plans_usage_is_worth_its_own_plans_price(world: DispatchWorld) -> 
         world.capture(make_event("e2", event_time_ms=world.now_ms, meter="runs", quantity=4))
         shown = "select open_quantity::int, unproved_amount_minor from finance.period_status where subscription_id = %s"
         assert world.rows(shown, subscription) == [(4, 200)]
+
+
+def test_what_was_used_before_a_swap_keeps_its_price_wherever_it_is_shown(world: DispatchWorld) -> None:
+    """Late usage, what is taken back, and the month's books: each by the plan of its instant, not by the one that came later."""
+    _make_plans(world)
+    subscription = _subscribe_to_basic(world, since_ms=world.now_ms - HOUR_MS)
+    with keeper(world) as room, invoicing(world, 3600) as billing:
+        settle(world, room)
+        before_ms = world.now_ms + MINUTE_MS
+        use_and_send(world, room, 50, meter="runs")
+        world.advance(DAY_MS)
+        _swap_to_pro(world, subscription)
+        world.advance(DAY_MS)
+        settle(world, room)
+        use_and_send(world, room, 7, meter="runs", in_ms=10 * MINUTE_MS)
+        look_at(world, room, billing, world.now_ms + HOUR_MS)
+        world.capture(make_event("late", event_time_ms=before_ms, meter="runs", quantity=10), late=True)
+        world.capture(make_event("back", event_time_ms=before_ms, meter="runs", quantity=-2, reason="refund"))
+        world.capture(make_event("late-pro", event_time_ms=world.now_ms - HOUR_MS, meter="runs", quantity=1, source="other"), late=True)
+        case = "select quantity::int, amount_minor from finance.review_queue order by 1"
+        assert world.rows(case) == [(1, 50), (10, 30)]
+        assert world.rows("select quantity::int, amount_minor from finance.adjustments") == [(-2, -6)]
+        billing.value()
+        books = "select usage_quantity::int, corrections_quantity::int, usage_minor, corrections_minor from finance.roll_forward"
+        assert world.rows(books) == [(68, -2, 68 * 3 - 8 * 3 + 8 * 50, -6)]

@@ -264,9 +264,35 @@ def test_where_nothing_was_sent_and_nothing_is_there_counts_as_compared(world: D
     assert _check(world)[0] == "violated"
 
 
+def test_a_silent_pair_is_asked_about_again_once_a_new_catalogue_is_in_force(world: DispatchWorld) -> None:
+    """The proof waits for it, for 48 h at most, and the next sweep may be three days away."""
+    with rounds_of(world) as room:
+        room.step()
+        world.advance(HOUR_MS)
+        world.apply("tokens", "calls")
+        assert _check(world) == ("pending", 2)
+        world.set_now((world.now_ms // DAY_MS + 1) * DAY_MS)
+        room.step()
+        assert _check(world) == ("ok", 2)
+
+
 def test_a_silent_pair_that_nobody_asks_about_grows_stale(world: DispatchWorld) -> None:
     world.advance(3 * DAY_MS)
     assert _check(world) == ("stale", 1)
+
+
+def test_what_waited_past_its_limit_pages_although_nothing_of_it_can_be_counted_as_wrong(world: DispatchWorld) -> None:
+    world.emulator.tell("faults", [{"path": "/v1/billing/meters*", "kind": "500_before", "count": None}])
+    shown = 'trueup_proof_violations{check="hours_equal_summaries"} %s'
+    with rounds_of(world) as room:
+        room.step()
+        assert shown % "0.0" in world.registries[-1].render().decode()
+    world.advance(3 * DAY_MS)
+    # Another process: one that evaluated the proof a moment ago leaves it alone.
+    with rounds_of(world) as room:
+        room.step()
+        assert world.rows("select status, violations from finance.proof where check_name = 'hours_equal_summaries'") == [("violated", 0)]
+        assert shown % "1.0" in world.registries[-1].render().decode()
 
 
 def test_reconcile_now_asks_where_nothing_was_sent(world: DispatchWorld) -> None:

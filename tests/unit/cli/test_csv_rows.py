@@ -44,6 +44,14 @@ def test_a_row_that_is_quoted_wrongly_is_the_only_one_that_is_lost() -> None:
     assert [row.line for row in read if isinstance(row, TornRow)] == [2]
 
 
+def test_a_quote_that_closes_in_a_later_row_tells_of_all_the_lines_it_took() -> None:
+    """Whoever sends line 2 again, and that line only, would lose the two behind it."""
+    read = list(rows('a,b\n1,"open\n2,x\n3,"y"\n4,z\n'))
+    assert [row.cells for row in read if isinstance(row, Row)] == [["a", "b"], ["4", "z"]]
+    (torn,) = [row for row in read if isinstance(row, TornRow)]
+    assert (torn.line, "line 2 goes on to line 4, and none of these lines was read" in torn.detail) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

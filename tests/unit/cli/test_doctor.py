@@ -9,7 +9,7 @@ from trueup.cli.doctor import WEBHOOKS_NEEDED, Endpoint, State, grace_seen, webh
 HOUR = 3600
 
 GRACES: tuple[tuple[str, tuple[int, ...], tuple[int, ...], State], ...] = (
-    ("nothing to go by", (), (), State.OK),
+    ("nothing to go by", (), (), State.ADVICE),
     ("drafts have what is declared", (24 * HOUR, 25 * HOUR), (), State.OK),
     ("one draft has less", (24 * HOUR, HOUR), (24 * HOUR,), State.WRONG),
     ("drafts outrank what was before them", (24 * HOUR,), (HOUR,), State.OK),

@@ -58,12 +58,28 @@ def test_unknown_key_in_the_config_file_is_refused(monkeypatch: pytest.MonkeyPat
         StreetSettings()
 
 
+def test_a_secret_of_the_kafka_client_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As for the publisher; with both given nobody knows which one is meant."""
+    (tmp_path / "password").write_text("geheim\n")
+    (tmp_path / "given.toml").write_text('[kafka]\n"sasl.oauthbearer.assertion.private.key.file" = "key.pem"\n')
+    monkeypatch.setenv("TRUEUP_CONFIG", str(tmp_path / "given.toml"))
+    monkeypatch.setenv("TRUEUP_KAFKA__SASL_PASSWORD_FILE", str(tmp_path / "password"))
+    assert from_environment(StreetSettings).kafka == {
+        "sasl.password": "geheim",
+        "sasl.oauthbearer.assertion.private.key.file": "key.pem",
+    }
+    monkeypatch.setenv("TRUEUP_KAFKA__SASL_PASSWORD", "another")
+    with pytest.raises(SettingsError, match="both TRUEUP_KAFKA__SASL_PASSWORD and TRUEUP_KAFKA__SASL_PASSWORD_FILE are set"):
+        from_environment(StreetSettings)
+
+
 @pytest.mark.parametrize(
     ("variable", "content", "said"),
     [
         ("TRUEUP_CONFIG", None, "TRUEUP_CONFIG names .* cannot be read"),
         ("TRUEUP_CONFIG", b"partitions = \n", r"given\.toml: Invalid value"),
         ("TRUEUP_CONFIG", b"\xff", "TRUEUP_CONFIG names .* cannot be read"),
+        ("TRUEUP_KAFKA__SASL_PASSWORD_FILE", None, "TRUEUP_KAFKA__SASL_PASSWORD_FILE names .* cannot be read"),
         ("TRUEUP_POSTGRES_DSN_FILE", None, "TRUEUP_POSTGRES_DSN_FILE names .* cannot be read"),
         ("TRUEUP_PARTITIONS", b"", "TRUEUP_PARTITIONS: Input should be a valid integer"),
     ],

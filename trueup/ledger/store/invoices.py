@@ -97,12 +97,26 @@ def prices(connection: psycopg.Connection, price_ids: Sequence[str] | None = Non
         return {price.price_id: price for price in cursor.execute(_sql("prices"), {"price_ids": wished})}
 
 
-def store_invoices(connection: psycopg.Connection, stripe_customer: str, invoices: Sequence[InvoiceReading], read_at_ms: int) -> int:
-    """Keep what changed about a customer's invoices, and that all of them were read. Says how many had changed."""
+def store_reading(
+    connection: psycopg.Connection,
+    stripe_customer: str,
+    previews: Mapping[str, Sequence[LineReading]],
+    invoices: Sequence[InvoiceReading],
+    read_at_ms: int,
+) -> int:
+    """Keep one reading of a customer: lines of previews by subscription, and what changed about invoices. Says how many of these had.
+
+    All at once: a line that went from a preview to an invoice stands in one of them, whenever somebody looks.
+    """
+    given = {"stripe_customer": stripe_customer, "read_at": instant(read_at_ms)}
     with connection.transaction():
-        connection.execute(_sql("lock_customer"), {"stripe_customer": stripe_customer})
+        connection.execute(_sql("lock_customer"), given)
+        # An older reading that comes in later must not stand for what is to come.
+        if connection.execute(_sql("read_since"), given).fetchone() is None:
+            _store_previews(connection, stripe_customer, previews, read_at_ms)
         changed = sum(_store_invoice(connection, invoice, read_at_ms) for invoice in invoices)
-        connection.execute(_sql("store_read"), {"stripe_customer": stripe_customer, "read_at": instant(read_at_ms)})
+        # It says that all of this customer was read.
+        connection.execute(_sql("store_read"), given)
     return changed
 
 
@@ -138,18 +152,16 @@ def _store_invoice(connection: psycopg.Connection, invoice: InvoiceReading, read
     return True
 
 
-def store_previews(
+def _store_previews(
     connection: psycopg.Connection, stripe_customer: str, lines_of: Mapping[str, Sequence[LineReading]], read_at_ms: int
 ) -> None:
     """Keep the lines of each of a customer's previews, and forget those of subscriptions that are no longer there."""
-    with connection.transaction():
-        connection.execute(_sql("lock_customer"), {"stripe_customer": stripe_customer})
-        connection.execute(_sql("forget_previews"), {"stripe_customer": stripe_customer, "subscription_ids": list(lines_of)})
-        for subscription_id, lines in lines_of.items():
-            connection.execute(_sql("forget_preview"), {"subscription_id": subscription_id})
-            for position, line in enumerate(lines):
-                others = {"position": position, "stripe_customer": stripe_customer, "read_at": instant(read_at_ms)}
-                connection.execute(_sql("store_preview_line"), _line(line) | others | {"subscription_id": subscription_id})
+    connection.execute(_sql("forget_previews"), {"stripe_customer": stripe_customer, "subscription_ids": list(lines_of)})
+    for subscription_id, lines in lines_of.items():
+        connection.execute(_sql("forget_preview"), {"subscription_id": subscription_id})
+        for position, line in enumerate(lines):
+            others = {"position": position, "stripe_customer": stripe_customer, "read_at": instant(read_at_ms)}
+            connection.execute(_sql("store_preview_line"), _line(line) | others | {"subscription_id": subscription_id})
 
 
 def _line(line: LineReading) -> dict[str, object]:

@@ -103,6 +103,9 @@ values (
     %(body)s::jsonb
 );
 
+-- name: read_since
+select from ops.invoice_read r where r.stripe_customer = %(stripe_customer)s and r.read_at > %(read_at)s;
+
 -- name: store_read
 insert into ops.invoice_read as r (stripe_customer, read_at) values (%(stripe_customer)s, %(read_at)s)
 on conflict (stripe_customer) do update set read_at = greatest(r.read_at, excluded.read_at);

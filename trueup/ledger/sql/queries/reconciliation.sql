@@ -50,10 +50,11 @@ insert into ops.stripe_lane_read as l (lane_id, read_at) values (%(lane_id)s, %(
 on conflict (lane_id) do update set read_at = greatest(l.read_at, excluded.read_at);
 
 -- name: silent_pairs
--- Customers and meters that nothing was ever sent for, of one customer or of all; of those, what was not read since an instant.
+-- Customers and meters that nothing was ever sent for, of one customer or of all; of those, what was not read since an instant, nor since
+-- the mapping and the catalogue that make them: the proof waits for that, and not as long as a sweep may take.
 select p.stripe_customer, p.stripe_event_name, p.scale, p.roll_up_seconds
 from derived.silent_pair p
-where (%(customer)s::text is null or p.customer = %(customer)s) and (%(since)s::timestamptz is null or p.read_at is null or p.read_at < %(since)s)
+where (%(customer)s::text is null or p.customer = %(customer)s) and (%(since)s::timestamptz is null or p.read_at is null or p.read_at < greatest(p.since, %(since)s))
 order by p.stripe_customer, p.stripe_event_name;
 
 -- name: make_lane

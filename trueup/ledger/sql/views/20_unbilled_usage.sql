@@ -1,59 +1,60 @@
 -- Usage that is on no invoice, by what keeps it off.
 
--- What a further unit costs: as the period's own lines say, also where they tell of a price that is not understood; of one whose lines
--- were never read, as the newest lines of its item and meter do.
-create function derived.margin_of(item text, event_name text, lines_read boolean, own numeric) returns numeric language sql
+-- What a unit of an instant costs in an item's period, as the lines say that were read: the line over the instant, also where it tells of a
+-- price that is not understood. A swap leaves the lines of the plan before, which end within the period; one that still reaches the
+-- period's end and counts another meter is from before the swap, and says nothing of what came after it. Where no line says anything,
+-- as the newest of the item and meter does.
+create function derived.margin_at(item text, event_name text, ends_at timestamptz, at timestamptz) returns numeric language sql
 stable security definer set search_path = pg_catalog as $$
-select case when margin_of.lines_read then margin_of.own else (
-    select x.unit_amount_decimal from ops.marginal_price x
-    where x.subscription_item_id = margin_of.item and x.stripe_event_name = margin_of.event_name and x.unit_amount_decimal is not null
-    order by x.period_start desc limit 1
+select case when count(*) > 0 then min(l.unit_amount_decimal) else (
+    select n.unit_amount_decimal from ops.marginal_price n
+    where n.subscription_item_id = margin_at.item and n.stripe_event_name = margin_at.event_name and n.unit_amount_decimal is not null
+    order by n.period_start desc limit 1
 ) end
+from (
+    select x.unit_amount_decimal from ops.marginal_price x
+    where x.subscription_item_id = margin_at.item and x.period_start <= margin_at.at and x.period_end > margin_at.at
+        and (x.stripe_event_name = margin_at.event_name or x.period_end < margin_at.ends_at)
+    order by x.period_start desc, x.stripe_event_name = margin_at.event_name desc limit 1
+) l
 $$;
 
--- Prices that lines told of, without those of a meter that a swap left: the item's period charges another one for what comes.
-create view derived.period_margin as
+-- Stretches that lines told of where no fact tells of a period: within one, a line is only a part of it, and goes no further than it.
+create view derived.untold_stretch as
 select m.*
 from ops.marginal_price m
 where not exists (
-    select from derived.standing_period p
-    where p.subscription_item_id = m.subscription_item_id and p.period_start = m.period_start and p.stripe_event_name <> m.stripe_event_name
-);
+        select from derived.standing_period p
+        where p.subscription_item_id = m.subscription_item_id and p.period_start < m.period_end and p.period_end > m.period_start
+    )
+    and not exists (
+        select from ledger.billing_period f
+        where f.subscription_item_id = m.subscription_item_id and f.period_start = m.period_start
+    );
 
--- A subscription item's period with what a further unit costs in it. Periods are facts; a price's margin comes with a reading of lines.
+-- A subscription item's period, and when its invoice is final.
 create view derived.item_period as
 select
-    coalesce(p.stripe_customer, m.stripe_customer) as stripe_customer,
-    coalesce(p.stripe_event_name, m.stripe_event_name) as stripe_event_name,
-    coalesce(p.subscription_item_id, m.subscription_item_id) as subscription_item_id,
-    coalesce(p.period_start, m.period_start) as period_start,
-    coalesce(p.period_end, m.period_end) as period_end,
-    coalesce(p.finalizes_at, m.period_end + (
-        select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
-    ) * interval '1 s') as finalizes_at,
-    coalesce(m.currency, p.currency) as currency,
-    derived.margin_of(
-        coalesce(p.subscription_item_id, m.subscription_item_id), coalesce(p.stripe_event_name, m.stripe_event_name),
-        m.subscription_item_id is not null, m.unit_amount_decimal
-    ) as unit_amount_decimal
+    p.stripe_customer, p.stripe_event_name, p.subscription_item_id, p.period_start, p.period_end, p.finalizes_at, p.currency
 from derived.period p
-full join derived.period_margin m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
+union all
+select
+    m.stripe_customer, m.stripe_event_name, m.subscription_item_id, m.period_start, m.period_end,
+    m.period_end + (
+        select c.finalization_grace_seconds from ledger.catalogue_version c order by c.version desc limit 1
+    ) * interval '1 s', m.currency
+from derived.untold_stretch m;
 
--- What of that costs nothing to ask: where it lies and its price, without what became of it.
+-- What of that costs nothing to ask: where it lies, and what a further unit costs, without what became of it.
 create view derived.priced_period as
 select
-    coalesce(p.stripe_customer, m.stripe_customer) as stripe_customer,
-    coalesce(p.stripe_event_name, m.stripe_event_name) as stripe_event_name,
-    coalesce(p.subscription_item_id, m.subscription_item_id) as subscription_item_id,
-    coalesce(p.period_start, m.period_start) as period_start,
-    coalesce(p.period_end, m.period_end) as period_end,
-    coalesce(m.currency, p.currency) as currency,
-    derived.margin_of(
-        coalesce(p.subscription_item_id, m.subscription_item_id), coalesce(p.stripe_event_name, m.stripe_event_name),
-        m.subscription_item_id is not null, m.unit_amount_decimal
-    ) as unit_amount_decimal
+    p.stripe_customer, p.stripe_event_name, p.subscription_item_id, p.period_start, p.period_end, p.currency,
+    derived.margin_at(p.subscription_item_id, p.stripe_event_name, p.period_end, p.period_end - interval '1 microsecond') as unit_amount_decimal
 from derived.standing_period p
-full join derived.period_margin m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start;
+union all
+select
+    m.stripe_customer, m.stripe_event_name, m.subscription_item_id, m.period_start, m.period_end, m.currency, m.unit_amount_decimal
+from derived.untold_stretch m;
 
 -- The same with whose it is with us and which meter it counts; a meter that is counted per plan has several of Stripe's.
 create view derived.customer_item_period as
@@ -161,7 +162,9 @@ with legs as (
         n.*, coalesce(p.subscription_item_id, n.missed_item, w.subscription_item_id) as subscription_item_id,
         coalesce(p.period_start, n.missed_start, w.period_start) as period_start,
         coalesce(p.period_end, n.missed_end, w.period_end) as period_end, coalesce(p.finalizes_at, w.finalizes_at) as finalizes_at,
-        coalesce(p.unit_amount_decimal, w.unit_amount_decimal) as unit_amount_decimal,
+        case when p.subscription_item_id is null then w.unit_amount_decimal
+            else derived.margin_at(p.subscription_item_id, p.stripe_event_name, p.period_end, n.used_at)
+        end as unit_amount_decimal,
         coalesce(p.currency, n.missed_currency, w.currency) as currency
     from named n
     left join meter_name e on e.meter = n.meter and (n.stripe_event_name is null or n.stripe_event_name = e.stripe_event_name)

@@ -24,13 +24,11 @@ select
     p.why as status_reason,
     p.changed_at as status_since,
     u.quantity as unproved_quantity_smallest,
-    ops.to_minor_units(ops.in_unit(u.quantity, p.scale) * derived.margin_of(
-        p.subscription_item_id, p.stripe_event_name, m.subscription_item_id is not null, m.unit_amount_decimal
-    ))
-        as unproved_amount_minor,
-    coalesce(m.currency, p.currency) as currency
+    ops.to_minor_units(ops.in_unit(u.quantity, p.scale) * derived.margin_at(
+        p.subscription_item_id, p.stripe_event_name, p.period_end, p.period_end - interval '1 microsecond'
+    )) as unproved_amount_minor,
+    p.currency
 from derived.period_judged p
-left join derived.period_margin m on m.subscription_item_id = p.subscription_item_id and m.period_start = p.period_start
 cross join lateral (
     -- Of what was cut and not called by the deadline nothing is open any more: a person decides it.
     select p.open_quantity + greatest(p.acknowledged - coalesce(p.quantity_stripe, p.acknowledged), 0) + p.expired as quantity

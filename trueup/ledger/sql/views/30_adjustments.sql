@@ -2,7 +2,9 @@
 create view finance.adjustments as
 with priced as (
     -- As unbilled_usage has it: the item's period that holds it; of two that count the same usage, the one that began last.
-    select distinct on (e.identity) e.identity, p.period_start, p.period_end, p.unit_amount_decimal, p.currency
+    select distinct on (e.identity)
+        e.identity, p.period_start, p.period_end, p.currency,
+        derived.margin_at(p.subscription_item_id, p.stripe_event_name, p.period_end, e.event_time) as unit_amount_decimal
     from ledger.event e
     join derived.customer_item_period p
         on p.customer = e.customer and p.meter = e.meter and p.period_start <= e.event_time and p.period_end > e.event_time

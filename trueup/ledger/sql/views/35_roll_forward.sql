@@ -1,5 +1,22 @@
 -- From month to month: what was open, what came to it, what left it, what is open now.
 
+-- An item's period in stretches: a price that was changed in it has a line of its own from the change on. With what a unit costs in it.
+create view derived.item_stretch as
+select
+    p.stripe_customer, p.stripe_event_name, p.subscription_item_id, p.period_start, p.period_end, p.currency,
+    derived.margin_at(p.subscription_item_id, p.stripe_event_name, p.period_end, p.period_start) as unit_amount_decimal
+from derived.standing_period p
+union all
+select
+    m.stripe_customer, m.stripe_event_name, m.subscription_item_id, m.period_start, coalesce(least(m.period_end, p.period_end), m.period_end),
+    m.currency, m.unit_amount_decimal
+from ops.marginal_price m
+left join derived.standing_period p
+    on p.subscription_item_id = m.subscription_item_id and p.period_start < m.period_start and p.period_end > m.period_start
+where not exists (
+    select from derived.standing_period s where s.subscription_item_id = m.subscription_item_id and s.period_start = m.period_start
+);
+
 -- Which item's period bills a customer's usage of a meter, and by which price.
 create view derived.subject_period as
 select
@@ -10,7 +27,7 @@ select
 from derived.subject s
 join derived.meter_name n on n.meter = s.meter
 join derived.stripe_customer c on c.customer = s.customer
-join derived.item_period p on p.stripe_customer = c.stripe_customer and p.stripe_event_name = n.stripe_event_name
+join derived.item_stretch p on p.stripe_customer = c.stripe_customer and p.stripe_event_name = n.stripe_event_name
 left join derived.period f on f.subscription_item_id = p.subscription_item_id and f.period_start = p.period_start
 left join lateral (
     select x.price_id from ledger.invoice_line x

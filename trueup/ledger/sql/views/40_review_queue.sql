@@ -118,7 +118,12 @@ with told_intent as (
     group by i.kind, i.customer, i.meter, i.source, i.period_start
 ), priced as (
     -- As unbilled_usage has it: the item's period that holds it, of two the one that began last; outside of every period the last price.
-    select distinct on (g.kind, g.customer, g.meter, g.source, g.period_start) g.*, p.unit_amount_decimal, p.currency
+    select distinct on (g.kind, g.customer, g.meter, g.source, g.period_start)
+        g.*, p.currency,
+        case when p.period_start <= g.first_event_time and p.period_end > g.first_event_time
+            then derived.margin_at(p.subscription_item_id, p.stripe_event_name, p.period_end, g.first_event_time)
+            else p.unit_amount_decimal
+        end as unit_amount_decimal
     from grouped g
     left join derived.customer_item_period p
         on p.customer = g.customer and p.meter = g.meter and g.kind <> 'conflict'
