@@ -38,9 +38,11 @@ def register(app: typer.Typer) -> None:
 def send(
     file: Annotated[str, typer.Argument(help="A file, or - for stdin.")],
     format_: Annotated[str | None, typer.Option("--format", help="jsonl or csv; by the file's name when left out.")] = None,
-    map_: Annotated[str, typer.Option("--map", help="Columns of a CSV: time=COLUMN,meter:NAME=COLUMN,…")] = DEFAULT_MAP,
+    map_: Annotated[
+        str, typer.Option("--map", help="Columns of a CSV: time=COLUMN,customer=COLUMN,id=COLUMN,meter:NAME=COLUMN,…")
+    ] = DEFAULT_MAP,
     shift: Annotated[bool, typer.Option("--shift", help="Move all events in time so that the newest ends now.")] = False,
-    customers: Annotated[int, typer.Option("--customers", min=1, max=999, help="Spread a CSV over so many customers.")] = 1,
+    customers: Annotated[int, typer.Option("--customers", min=1, max=999, help="Spread a CSV without a customer column over so many.")] = 1,
     source: Annotated[str, typer.Option("--source", help="The source of a CSV's events.")] = SOURCE,
     as_json: AsJson = False,
 ) -> None:

@@ -37,7 +37,7 @@ def embedded() -> Any:
         from devstack import background
     except ImportError as missing:
         raise UsageFault(
-            f"the local street is not installed ({missing.name} is missing): pip install 'trueup[street,devstack]'"
+            f"the local street is not installed ({missing.name} is missing): pip install '.[street,devstack]' in a clone"
         ) from missing
     return background
 

@@ -1,10 +1,16 @@
 """The environment is read once, and says everything that is wrong with it."""
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from services.dedupe import config as dedupe
+from services.ingest import config as ingest
+from services.reconciler import config as reconciler
+from services.stripe_sink import config as stripe_sink
+from services.usage_view import config as usage_view
 from trueup.runtime.settings import SettingsError, StreetSettings, from_environment
 
 
@@ -130,3 +136,23 @@ def test_a_value_of_the_wrong_kind_is_said_before_anything_starts(
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=said):
         from_environment(StreetSettings)
+
+
+EXAMPLES = Path(__file__).parents[3] / "deploy"
+ROOMS = (dedupe.Settings, ingest.Settings, reconciler.Settings, stripe_sink.Settings, usage_view.Settings, StreetSettings)
+
+
+@pytest.mark.parametrize("settings_class", ROOMS)
+def test_the_example_file_is_understood_by_every_process(monkeypatch: pytest.MonkeyPatch, settings_class: type[StreetSettings]) -> None:
+    monkeypatch.setenv("TRUEUP_CONFIG", str(EXAMPLES / "trueup.example.toml"))
+    settings = from_environment(settings_class)
+    assert (settings.kafka_bootstrap, settings.kafka) == ("kafka:9092", {"security.protocol": "SASL_SSL"})
+    assert getattr(settings, "ingest_port", 8080) == 8080
+
+
+def test_the_example_environment_names_settings_that_there_are() -> None:
+    text = (EXAMPLES / "env.example").read_text(encoding="utf-8")
+    named = set(re.findall(r"^(?:# )?TRUEUP_(\w+)=", text, re.MULTILINE))
+    known = {name.upper() for settings_class in ROOMS for name in settings_class.model_fields}
+    assert named <= known
+    assert {"KAFKA_BOOTSTRAP", "POSTGRES_DSN", "STRIPE_API_KEY"} <= named
