@@ -162,7 +162,7 @@ select
     exists (select from derived.reported_intent r where r.intent_id = a.intent_id) as refused
 from derived.acknowledged_intent a
 where a.lane_id = %(lane_id)s and a.stripe_timestamp >= %(period_start)s and a.stripe_timestamp < %(period_end)s
-    and not derived.counted_elsewhere(%(stripe_customer)s, %(stripe_event_name)s, %(missed_by)s, a.stripe_timestamp)
+    and not (select derived.billed_elsewhere(%(stripe_customer)s, %(stripe_event_name)s, %(missed_by)s)) @> a.stripe_timestamp
 order by a.intent_id;
 
 -- name: insert_posting

@@ -101,28 +101,28 @@ order by s.created_at, s.invoice_id
 limit 1
 $$;
 
--- Whether usage of an instant that a subscription would miss can still be billed: a line is over it, which is that line's to bill or to
--- miss; or another subscription counts it, whose period holds the instant, is not over without an invoice, and has none that is closed.
--- Nothing is counted elsewhere that no subscription would miss.
-create function derived.counted_elsewhere(customer_at_stripe text, event_name text, subscription text, at timestamptz)
-returns boolean language sql stable security definer set search_path = pg_catalog as $$
-select subscription is not null and (
-    exists (
-        select from derived.standing_line l
-        where l.stripe_customer = customer_at_stripe and l.stripe_event_name = event_name and l.period_start <= at and l.period_end > at
-    )
-    or exists (
-        select from derived.period o
-        where o.stripe_customer = customer_at_stripe and o.stripe_event_name = event_name and o.subscription_id <> subscription
-            and o.period_start <= at and o.period_end > at
-            and derived.closing_invoice(o.stripe_customer, o.subscription_id, o.period_end) is null
-            and not exists (
-                select from derived.uninvoiced_period u
-                where u.stripe_customer = customer_at_stripe and u.stripe_event_name = event_name
-                    and u.subscription_item_id = o.subscription_item_id and u.period_start = o.period_start
-            )
-    )
-)
+-- Instants of which usage that a subscription would miss can still be billed: a line is over them, which is that line's to bill or to
+-- miss; or another subscription counts them, whose period holds them, is not over without an invoice, and has none that is closed.
+-- Nothing is billed elsewhere that no subscription would miss.
+create function derived.billed_elsewhere(customer_at_stripe text, event_name text, subscription text)
+returns tstzmultirange language sql stable security definer set search_path = pg_catalog as $$
+select coalesce(range_agg(tstzrange(s.period_start, s.period_end)), '{}')
+from (
+    select l.period_start, l.period_end
+    from derived.standing_line l
+    where l.stripe_customer = customer_at_stripe and l.stripe_event_name = event_name and l.period_start < l.period_end
+    union all
+    select o.period_start, o.period_end
+    from derived.period o
+    where o.stripe_customer = customer_at_stripe and o.stripe_event_name = event_name and o.subscription_id <> subscription
+        and derived.closing_invoice(o.stripe_customer, o.subscription_id, o.period_end) is null
+        and not exists (
+            select from derived.uninvoiced_period u
+            where u.stripe_customer = customer_at_stripe and u.stripe_event_name = event_name
+                and u.subscription_item_id = o.subscription_item_id and u.period_start = o.period_start
+        )
+) s
+where subscription is not null
 $$;
 
 -- Whether something stands in acknowledged that Stripe received for these instants; where it is to be missed by a subscription, something
@@ -134,7 +134,8 @@ returns boolean language sql stable security definer set search_path = pg_catalo
 select exists (
     select from derived.acknowledged_intent a
     where a.lane_id = lane and a.stripe_timestamp >= from_time and a.stripe_timestamp < to_time
-        and not derived.counted_elsewhere(customer_at_stripe, event_name, missed_by, a.stripe_timestamp)
+        -- Asked once, and not at all where nothing stands.
+        and not (select derived.billed_elsewhere(customer_at_stripe, event_name, missed_by)) @> a.stripe_timestamp
 )
 $$;
 
