@@ -21,6 +21,7 @@ def create_preview(call: Call) -> Answer:
     spans += [Span(item, cycle.billed_from(item), item["current_period_end"]) for item in subscription["items"]]
     lines = lines_of(call.state, subscription, spans, aggregated_by(call.state, call.now_ms), identifier, "il_tmp")
     customer = call.state.objects["customer"][subscription["customer"]]
+    call.state.remember_preview(identifier, lines)
     return Answer(shown(invoice_of(subscription, customer, identifier, _period(subscription), lines)))
 
 
@@ -71,6 +72,9 @@ def listed(call: Call) -> Answer:
 
 def list_lines(call: Call) -> Answer:
     """List all lines of an invoice."""
+    shown_before = call.state.previews.get(call.argument)
+    if shown_before is not None:
+        return Answer(page(shown_before, call.parameters, f"/v1/invoices/{call.argument}/lines", "line_item"))
     invoice = call.needed("invoice")
     return Answer(page(invoice["lines"], call.parameters, f"/v1/invoices/{invoice['id']}/lines", "line_item"))
 

@@ -16,6 +16,7 @@ from devstack.stripe_emulator.memories import IdentifierMemory, SavedAnswer, Sav
 from devstack.stripe_emulator.switches import Switches, changed
 
 Object = dict[str, Any]
+MOST_PREVIEWS = 1_000
 
 
 class State:
@@ -36,6 +37,8 @@ class State:
         # Meter events refused after they were received, by meter and window: code, message and request of each.
         self.refused: dict[tuple[str, int], list[tuple[str, str, str]]] = {}
         self.drafts: dict[str, Object] = {}
+        # Lines of previews that were shown, for their further pages. No record tells of them: a restart forgets them.
+        self.previews: dict[str, list[Object]] = {}
         self._meter_of_event_name: dict[str, str] = {}
         self._counted: set[tuple[str, str]] = set()
 
@@ -51,6 +54,12 @@ class State:
     def newest_first(self, kind: str) -> list[Object]:
         """List the objects of a kind as Stripe lists them."""
         return list(reversed(self.objects.get(kind, {}).values()))
+
+    def remember_preview(self, identifier: str, lines: list[Object]) -> None:
+        """Keep the lines of a preview for a while."""
+        self.previews[identifier] = lines
+        while len(self.previews) > MOST_PREVIEWS:
+            del self.previews[next(iter(self.previews))]
 
     def meter_named(self, event_name: str) -> Object | None:
         """Give the meter of an event name, active or not."""

@@ -9,7 +9,7 @@ from devstack.stripe_emulator.billing_periods import period_at
 from devstack.stripe_emulator.call import Answer, Call, Route, due, object_id, stored
 from devstack.stripe_emulator.events import occurred
 from devstack.stripe_emulator.forms import Parameters
-from devstack.stripe_emulator.lists import PAGING, envelope, page
+from devstack.stripe_emulator.lists import DEFAULT_LIMIT, PAGING, envelope, page
 from devstack.stripe_emulator.prices import shown_price
 from devstack.stripe_emulator.state import Object
 
@@ -162,9 +162,15 @@ def _subscription(call: Call, identifier: str, customer: str, start: int, anchor
 def shown(subscription: Object, expand: Collection[str] = (), prefix: str = "") -> Object:
     """Give a subscription with its items as a list."""
     expansion = prefix + "items.data.price."
-    items = [{**_public(item), "price": shown_price(item["price"], expand, expansion)} for item in subscription["items"]]
-    listed = {**envelope(items, f"/v1/subscription_items?subscription={subscription['id']}"), "total_count": len(items)}
-    return {**_public(subscription), "items": listed}
+    items = items_of(subscription, expand, expansion)
+    address = f"/v1/subscription_items?subscription={subscription['id']}"
+    listed = envelope(items[:DEFAULT_LIMIT], address, has_more=len(items) > DEFAULT_LIMIT)
+    return {**_public(subscription), "items": {**listed, "total_count": len(items)}}
+
+
+def items_of(subscription: Object, expand: Collection[str], expansion: str) -> list[Object]:
+    """Give all items of a subscription as they are shown."""
+    return [{**_public(item), "price": shown_price(item["price"], expand, expansion)} for item in subscription["items"]]
 
 
 def _public(known: Object) -> Object:
@@ -216,7 +222,7 @@ def list_items(call: Call) -> Answer:
     found = call.state.find("subscription", identifier)
     if found is None:
         raise errors.no_such("subscription", identifier, "subscription", status=404)
-    items = shown(found, call.expand, "data.items.")["items"]["data"]
+    items = items_of(found, call.expand, "data.price.")
     return Answer(page(items, call.parameters, "/v1/subscription_items", "subscription_item"))
 
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import stamina
 import stripe
 
-from services.reconciler.adapters.stripe_reader import ATTEMPTS, NOTHING_THERE, PAGE, RETRY_SECONDS
+from services.reconciler.adapters.pages import NOTHING_THERE, PAGE, every
+from services.reconciler.adapters.stripe_reader import ATTEMPTS, RETRY_SECONDS
 from trueup.contracts.errors import Transient
 from trueup.ledger.invoices import InvoiceReading, LineReading, PriceReading
 from trueup.runtime.stripe_client import stripe_client
@@ -29,37 +30,40 @@ class InvoiceReader:
 
         def read() -> list[InvoiceReading]:
             query: Any = {"customer": stripe_customer, "limit": PAGE, "created": {"gte": since_ms // BASE_UNIT}}
-            found = self._client.v1.invoices.list(query).auto_paging_iter()
+            found = every(lambda: self._client.v1.invoices.list(query))
             return [_invoice(invoice, list(invoice.lines.auto_paging_iter())) for invoice in found]
 
-        return self._read("invoices", read) or ()
+        return self._read("invoices", read)
 
     def subscription_ids(self, stripe_customer: str) -> Sequence[str]:
         """The subscriptions of a customer that are not cancelled."""
 
         def read() -> list[str]:
             query: Any = {"customer": stripe_customer, "limit": PAGE}
-            return [found.id for found in self._client.v1.subscriptions.list(query).auto_paging_iter()]
+            return [found.id for found in every(lambda: self._client.v1.subscriptions.list(query))]
 
-        return self._read("subscriptions", read) or ()
+        return self._read("subscriptions", read)
 
     def preview(self, stripe_customer: str, subscription_id: str) -> Sequence[LineReading]:
         """The lines of the invoice that Stripe would write now."""
 
-        def read() -> list[LineReading]:
-            invoice: Any = self._client.v1.invoices.create_preview({"customer": stripe_customer, "subscription": subscription_id})
-            return [_line(line) for line in invoice.lines.auto_paging_iter()]
-
-        return self._read("preview", read) or ()
+        wish: Any = {"customer": stripe_customer, "subscription": subscription_id}
+        lines = self._read("preview", lambda: every(lambda: self._client.v1.invoices.create_preview(wish).lines))
+        return [_line(line) for line in lines]
 
     def price(self, price_id: str, event_names: Mapping[str, str], currencies: Collection[str]) -> PriceReading | None:
         """A price with its tiers, and with its amounts in other currencies where one of those is asked for; None when Stripe
         does not know it. `event_names` are those of meters by id.
         """
 
-        def read(*expanded: str) -> dict[str, Any]:
+        def read(*expanded: str) -> dict[str, Any] | None:
             expand: Any = {"expand": list(expanded)}
-            return self._client.v1.prices.retrieve(price_id, expand).to_dict()
+            try:
+                return self._client.v1.prices.retrieve(price_id, expand).to_dict()
+            except stripe.InvalidRequestError as error:
+                if error.code in NOTHING_THERE:
+                    return None
+                raise
 
         body = self._read("price", lambda: read("tiers"))
         if body is not None and any(currency != body["currency"] for currency in currencies):
@@ -75,18 +79,14 @@ class InvoiceReader:
         def read() -> dict[str, str]:
             return {meter.id: meter.event_name for meter in self._client.v1.billing.meters.list({"limit": PAGE}).auto_paging_iter()}
 
-        return self._read("meters", read) or {}
+        return self._read("meters", read)
 
-    def _read(self, what: str, read: Callable[[], T]) -> T | None:
-        """Read again when it did not work, since asking changes nothing; what is not there is None."""
+    def _read(self, what: str, read: Callable[[], T]) -> T:
+        """Read again when it did not work, since asking changes nothing."""
         for attempt in stamina.retry_context(on=Transient, attempts=ATTEMPTS, timeout=RETRY_SECONDS, wait_initial=0.1, wait_max=1.0):
             with attempt:
                 try:
                     return read()
-                except stripe.InvalidRequestError as error:
-                    if error.code in NOTHING_THERE:
-                        return None
-                    raise Transient(f"Stripe's {what} could not be read: {error}") from error
                 except stripe.StripeError as error:
                     raise Transient(f"Stripe's {what} could not be read: {error}") from error
         raise Transient(f"Stripe's {what} could not be read")

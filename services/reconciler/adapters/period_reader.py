@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import stamina
 import stripe
 
-from services.reconciler.adapters.stripe_reader import ATTEMPTS, PAGE, RETRY_SECONDS
+from services.reconciler.adapters.pages import PAGE, every
+from services.reconciler.adapters.stripe_reader import ATTEMPTS, RETRY_SECONDS
 from services.reconciler.core.closing import BilledSpan, Invoice, PeriodInvoice
 from services.reconciler.core.timeline import Item, Subscription
 from trueup.contracts.errors import Transient
@@ -40,32 +41,32 @@ class PeriodReader:
     def subscriptions(self, stripe_customer: str) -> Sequence[Subscription]:
         """A customer's subscriptions, cancelled ones too; none when Stripe does not know the customer."""
         query: Any = {"customer": stripe_customer, "limit": PAGE, "status": "all"}
-        found = self._all("subscriptions", lambda: self._client.v1.subscriptions.list(query).auto_paging_iter())
-        return [_subscription(body) for body in found]
+
+        def read() -> list[Subscription]:
+            return [_subscription(found) for found in every(lambda: self._client.v1.subscriptions.list(query))]
+
+        return self._read("subscriptions", read)
 
     def invoices(self, stripe_customer: str, since_ms: int) -> Sequence[PeriodInvoice]:
         """A customer's invoices made since an instant, each with what its lines bill."""
         query: Any = {"customer": stripe_customer, "limit": PAGE, "created": {"gte": since_ms // BASE_UNIT}}
 
         def read() -> list[PeriodInvoice]:
-            found = self._client.v1.invoices.list(query).auto_paging_iter()
+            found = every(lambda: self._client.v1.invoices.list(query))
             return [_period_invoice(invoice.to_dict(), invoice.lines.auto_paging_iter()) for invoice in found]
 
-        return self._read("invoices", lambda: _none_if_missing(read))
+        return self._read("invoices", read)
 
     def total(self, meter_id: str, stripe_customer: str, from_ms: int, to_ms: int) -> float:
         """The summary of one range of whole minutes."""
         asked: Any = {"customer": stripe_customer, "start_time": from_ms // BASE_UNIT, "end_time": to_ms // BASE_UNIT, "limit": PAGE}
-        rows = self._read(
-            "summaries",
-            lambda: _none_if_missing(lambda: list(self._client.v1.billing.meters.event_summaries.list(meter_id, asked).auto_paging_iter())),
-        )
+        rows = self._read("summaries", lambda: every(lambda: self._client.v1.billing.meters.event_summaries.list(meter_id, asked)))
         return sum((float(row.aggregated_value) for row in rows), 0.0)
 
     def events(self, since_ms: int) -> Sequence[Mapping[str, Any]]:
         """Every event of the last days that Stripe still lists, made since an instant."""
         query: Any = {"created": {"gte": since_ms // BASE_UNIT}, "limit": PAGE}
-        return self._all("events", lambda: self._client.v1.events.list(query).auto_paging_iter())
+        return self._read("events", lambda: [found.to_dict() for found in every(lambda: self._client.v1.events.list(query))])
 
     def error_reports(self, since_ms: int) -> Sequence[ErrorReport]:
         """Reports on meter events that were received and then refused, made since an instant; each with what it says."""
@@ -81,9 +82,6 @@ class PeriodReader:
             return found
 
         return self._read("error reports", read)
-
-    def _all(self, what: str, read: Callable[[], Any]) -> list[Mapping[str, Any]]:
-        return self._read(what, lambda: _none_if_missing(lambda: [found.to_dict() for found in read()]))
 
     def _read(self, what: str, read: Callable[[], T]) -> T:
         self._refuse()
@@ -113,17 +111,9 @@ def _instant_ms(text: Any) -> int:
     return round(datetime.fromisoformat(str(text)).timestamp() * BASE_UNIT)
 
 
-def _none_if_missing(read: Callable[[], list[T]]) -> list[T]:
-    try:
-        return read()
-    except stripe.InvalidRequestError as error:
-        if error.code == "resource_missing":
-            return []
-        raise
-
-
-def _subscription(body: Mapping[str, Any]) -> Subscription:
-    items = body["items"]["data"]
+def _subscription(found: Any) -> Subscription:
+    body = found.to_dict()
+    items = [item.to_dict() for item in found["items"].auto_paging_iter()]
     return Subscription(
         subscription_id=str(body["id"]),
         stripe_customer=str(body["customer"]),

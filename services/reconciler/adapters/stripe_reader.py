@@ -10,14 +10,12 @@ from typing import Any, TypeVar
 import stamina
 import stripe
 
+from services.reconciler.adapters.pages import PAGE, every
 from services.reconciler.ports import HourValue, Subscription, UsageLine
 from trueup.contracts.errors import Transient
 from trueup.runtime.clock import Clock
 from trueup.runtime.stripe_client import stripe_client
 
-PAGE = 100  # the most that Stripe gives at once; its default of 10 is a trap
-# What Stripe does not know, and the preview of a subscription that was cancelled a moment ago.
-NOTHING_THERE = frozenset({"invoice_upcoming_none", "resource_missing"})
 ATTEMPTS = 3
 RETRY_SECONDS = 10.0
 T = TypeVar("T")
@@ -52,23 +50,17 @@ class StripeReader:
 
     def subscriptions(self, stripe_customer: str) -> Sequence[Subscription]:
         """A customer's subscriptions; none when Stripe does not know the customer."""
+        query: Any = {"customer": stripe_customer, "limit": PAGE}
 
-        def read() -> list[Any]:
-            listed = self._client.v1.subscriptions.list({"customer": stripe_customer, "limit": PAGE})
-            self._note(listed)
-            return list(listed.auto_paging_iter())
+        def read() -> list[Subscription]:
+            return [_subscription(found) for found in every(lambda: self._noted(self._client.v1.subscriptions.list(query)))]
 
-        found = self._read("subscriptions", lambda: _none_if_missing(read))
-        return [_subscription(subscription) for subscription in found]
+        return self._read("subscriptions", read)
 
     def preview(self, stripe_customer: str, subscription_id: str) -> Sequence[UsageLine]:
         """The usage lines of the invoice Stripe would write now."""
-
-        def read() -> list[Any]:
-            invoice: Any = self._client.v1.invoices.create_preview({"customer": stripe_customer, "subscription": subscription_id})
-            return list(invoice.lines.auto_paging_iter())
-
-        lines = self._read("preview", lambda: _none_if_missing(read))
+        wish: Any = {"customer": stripe_customer, "subscription": subscription_id}
+        lines = self._read("preview", lambda: every(lambda: self._client.v1.invoices.create_preview(wish).lines))
         return [line for line in map(_usage_line, lines) if line is not None]
 
     def clock_skew_seconds(self) -> float | None:
@@ -80,12 +72,8 @@ class StripeReader:
         if by_hour:
             asked["value_grouping_window"] = "hour"
 
-        def read() -> list[Any]:
-            listed = self._client.v1.billing.meters.event_summaries.list(meter_id, asked)  # type: ignore[arg-type]
-            self._note(listed)
-            return list(listed.auto_paging_iter())
-
-        return self._read("summaries", lambda: _none_if_missing(read))
+        summaries = self._client.v1.billing.meters.event_summaries
+        return self._read("summaries", lambda: every(lambda: self._noted(summaries.list(meter_id, asked))))  # type: ignore[arg-type]
 
     def _read(self, what: str, read: Callable[[], T]) -> T:
         """Read again when it did not work: asking changes nothing."""
@@ -97,26 +85,17 @@ class StripeReader:
                     raise Transient(f"Stripe's {what} could not be read: {_first_line(error)}") from error
         raise Transient(f"Stripe's {what} could not be read")
 
-    def _note(self, listed: Any) -> None:
-        """Compare Stripe's date with ours."""
+    def _noted(self, listed: Any) -> Any:
+        """Compare Stripe's date with ours, and give the list on."""
         answer = listed.last_response
         date = answer.headers.get("Date") if answer is not None else None
         if date:
             self._skew_seconds = self._clock.now_ms() / 1_000 - parsedate_to_datetime(date).timestamp()
-
-
-def _none_if_missing(read: Callable[[], list[Any]]) -> list[Any]:
-    """What Stripe does not know has nothing."""
-    try:
-        return read()
-    except stripe.InvalidRequestError as error:
-        if error.code in NOTHING_THERE:
-            return []
-        raise
+        return listed
 
 
 def _subscription(found: Any) -> Subscription:
-    items = found["items"].data
+    items = list(found["items"].auto_paging_iter())
     meters = {item.price.id: item.price.recurring.meter for item in items if item.price.recurring and item.price.recurring.meter}
     ended_ms = None if found.ended_at is None else int(found.ended_at) * 1_000
     return Subscription(found.id, int(found.start_date) * 1_000, ended_ms, tuple([item.price.id for item in items]), meters)
