@@ -20,6 +20,7 @@ from trueup.cli.output import emit_record, emit_rows, say
 from trueup.cli.stripe_meters import MeterCheck, check_meters, client_for, create_meters
 from trueup.cli.target import Target, find_target
 from trueup.contracts.catalogue import Catalogue, CatalogueError, CatalogueVersion, check_succession, parse
+from trueup.runtime.catalogue_topic import Appended
 
 VERSION_METRIC = "trueup_catalogue_version"
 ROOMS_TIMEOUT_SECONDS = 60.0
@@ -129,12 +130,22 @@ def apply(
     created = settle_meters(target, catalogue, create=create_in_stripe)
     number = 1 if newest is None else newest.version.version + 1
     catalogue_topic.append(target, CatalogueVersion(number, text, who(), reason.strip()))
+    refuse_second(catalogue_topic.read_versions(target), number, text)
     wait_for_rooms(target, number)
     if target.room_urls:
         say(f"Version {number} is with every room.")
     else:
         say(f"Version {number} is on its topic; {VERSION_METRIC} of each room shows when it took it up.")
     emit_record({"version": number, "appended": True, "meters_created": created}, as_json=as_json)
+
+
+def refuse_second(versions: Iterable[Appended], number: int, text: str) -> None:
+    """Of two that were applied at the same time the first on the topic is in force; the other one is told."""
+    (stands,) = [one.version for one in versions if one.version.version == number]
+    if stands.content_toml != text:
+        raise AnswerIsNo(
+            f"{stands.applied_by} put another version {number} in force at the same time, and yours counts nowhere: plan it again"
+        )
 
 
 def settle_meters(target: Target, catalogue: Catalogue, *, create: bool) -> list[str]:

@@ -60,7 +60,6 @@ class Pick:
     earlier_may_have_arrived: bool
     server_errors: int  # answers of 5xx received for this intent
     failures: int  # answers in a row that settled nothing, on this lane
-    has_deadline: bool  # its billing period is known
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class LearntScales:
     def __init__(self, settings: PublisherSettings) -> None:
         """Begin to read."""
         self._scales: dict[str, int] = {}
+        self._newest = 0
         self._read_once = False
         self._lock = threading.Lock()
         self._consumer = Consumer(
@@ -97,7 +98,10 @@ class LearntScales:
             error = message.error()
             if error is None:
                 version = decode_catalogue_version(message.value() or b"")
-                self._scales |= {name: meter.scale for name, meter in parse(version.content_toml).meters.items()}
+                # Of two under one number the first is in force.
+                if version.version > self._newest:
+                    self._newest = version.version
+                    self._scales |= {name: meter.scale for name, meter in parse(version.content_toml).meters.items()}
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._read_once = True
 

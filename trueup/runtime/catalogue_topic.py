@@ -11,6 +11,7 @@ from trueup.contracts.catalogue import Catalogue, CatalogueError, CatalogueVersi
 from trueup.contracts.codec import decode_catalogue_version
 from trueup.contracts.errors import Broken, Poison, Transient
 from trueup.contracts.topics import TopicNames
+from trueup.runtime import log
 from trueup.runtime.kafka import OffsetsReader, client_options, is_fatal
 from trueup.runtime.settings import StreetSettings
 
@@ -27,7 +28,11 @@ class Appended:
 
 
 class CatalogueTopic:
-    """One partition, read without a group."""
+    """One partition, read without a group.
+
+    Of several records under one number the first is that version, for everybody alike: two people applied one at the same time, and the
+    command told the second of them that it is not in force.
+    """
 
     def __init__(self, settings: StreetSettings, group: str, ends: OffsetsReader) -> None:
         """Begin at the first version; `group` only names the reader."""
@@ -35,6 +40,8 @@ class CatalogueTopic:
         self.seen = 0
         self._ends = ends
         self._taken: list[Appended] = []
+        self._newest: CatalogueVersion | None = None
+        self._log = log.get("catalogue")
         self._consumer = Consumer(
             {
                 **client_options(settings),
@@ -67,13 +74,23 @@ class CatalogueTopic:
         """Closes the connections."""
         self._consumer.close()
 
+    def _add(self, append_ms: int, version: CatalogueVersion) -> None:
+        newest = self._newest
+        if newest is None or version.version > newest.version:
+            self._taken.append(Appended(append_ms, version, parse(version.content_toml)))
+            self._newest = version
+        elif (version.version, version.content_toml) != (newest.version, newest.content_toml):
+            self._log.error(
+                "a catalogue under a number that another one has is passed over", version=version.version, by=version.applied_by
+            )
+
     def _take(self, message: Message) -> None:
         error, offset = message.error(), message.offset()
         if error is None:
             _, append_ms = message.timestamp()
             try:
                 version = decode_catalogue_version(message.value() or b"")
-                self._taken.append(Appended(append_ms, version, parse(version.content_toml)))
+                self._add(append_ms, version)
             except (Poison, CatalogueError) as fault:
                 raise Broken(f"{self.topic} 0:{offset}: {fault}") from fault
             self.seen = max(self.seen, (offset or 0) + 1)

@@ -12,6 +12,8 @@ Headers = tuple[tuple[str, bytes | None], ...]
 MAX_ENVELOPE_BYTES = 65_536
 """Key and headers together: a producer's baggage must not make a small event too large for the topics behind this room."""
 
+HEADER_LENGTHS = 2
+
 MAX_KEPT_BYTES = 1_572_864
 """What `usage.rejected.v1` (2 MiB a record) can hold of a value beside the headers; the source topic keeps the rest."""
 
@@ -44,10 +46,10 @@ class Output(NamedTuple):
 
 
 def envelope_bytes(record: Record) -> int:
-    """How much a record weighs beside its value."""
+    """How much a record weighs beside its value, as Kafka writes it: a header without a name and a content takes its two lengths too."""
     weight = len(record.key or b"")
     for name, content in record.headers:
-        weight += len(name) + len(content or b"")
+        weight += len(name.encode()) + len(content or b"") + HEADER_LENGTHS
     return weight
 
 

@@ -19,7 +19,7 @@ from services.stripe_sink.app.capture_closing import CaptureClosing
 from services.stripe_sink.app.restored import disarm_restored
 from services.stripe_sink.config import CAPTURE_GROUP, Settings
 from services.stripe_sink.core import capture as core
-from services.stripe_sink.core.inflow import Inflow, Kind, Step
+from services.stripe_sink.core.inflow import Inflow, Kind, Step, reading_from
 from services.stripe_sink.core.restored import behind
 from services.stripe_sink.metrics import capture as metrics
 from trueup.contracts.codec import Decoder, decode_progress
@@ -219,23 +219,32 @@ class Capture:
         if not self._schema_seen:
             self._session.run(migrate.require_current)
             self._schema_seen = True
-        taken = {partition: self._claim(partition) for partition in missing}
+        beginnings = {partition: self._beginnings(partition) for partition in [*self._inflows, *missing]}
+        taken = {partition: self._claim(partition, beginnings[partition]) for partition in missing}
         # Whoever is held already is read anew too: the client knows only whole assignments.
         self._inflows = {partition: inflow.again() for partition, inflow in self._inflows.items()} | taken
         self._ends.clear()
         self._paused.clear()
-        self._topics.begin({partition: inflow.positions for partition, inflow in self._inflows.items()})
+        self._topics.begin(
+            {
+                partition: {kind: reading_from(position, beginnings[partition][kind]) for kind, position in inflow.positions.items()}
+                for partition, inflow in self._inflows.items()
+            }
+        )
         for partition, inflow in taken.items():
             # Also where nothing new comes for a while: what is shown is what a restored ledger is told by.
             self._topics.show_positions(partition, inflow.positions)
         self._log.info("took over", partitions=missing)
 
-    def _claim(self, partition: int) -> Inflow:
+    def _beginnings(self, partition: int) -> dict[Kind, int]:
         try:
-            beginnings = {name: self._ends_reader.low_and_high(name, partition)[0] for name in self._topics.topic.values()}
+            return {kind: self._ends_reader.low_and_high(name, partition)[0] for kind, name in self._topics.topic.items()}
         except KafkaException as failure:
             raise Transient(f"the broker does not say where topics begin: {failure}") from failure
-        claim = self._session.run(lambda connection: ledger.claim(connection, self._holder, partition, beginnings))
+
+    def _claim(self, partition: int, beginnings: Mapping[Kind, int]) -> Inflow:
+        by_topic = {self._topics.topic[kind]: offset for kind, offset in beginnings.items()}
+        claim = self._session.run(lambda connection: ledger.claim(connection, self._holder, partition, by_topic))
         positions = {kind: claim.positions[topic] for kind, topic in self._topics.topic.items()}
         return Inflow(partition, positions, claim.source_begin, claim.source_position, claim.epoch)
 

@@ -92,12 +92,11 @@ class Sender:
         return self._decided(call, answer, classify(answer, asked))
 
     def _may_send(self, pick: Pick) -> bool:
-        """The deadline is asked once more: it may have passed, or moved, since the lane was leased.
+        """Lease and deadline are asked once more, by the ledger's clock: a machine that slept saw no time pass, and a deadline may have
+        been learnt since the lane was leased.
 
         While the ledger does not say, no call is made; the answers of the calls before it are facts, and still to be stored.
         """
-        if not pick.has_deadline:
-            return True
         try:
             return self._session.run(lambda connection: lanes.may_send(connection, pick))
         except Transient as away:

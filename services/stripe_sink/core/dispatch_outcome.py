@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 DUPLICATE_MESSAGE = "An event already exists with identifier "
+CONCURRENT_MESSAGE = "Cannot create multiple usage events"
 
 
 class Reached(StrEnum):
@@ -119,6 +120,12 @@ def _is_refusal(answer: Answer, _asked: Asked) -> bool:
     return answer.http_status == 400 and answer.is_stripe_error()
 
 
+def _is_concurrent(answer: Answer, _asked: Asked) -> bool:
+    """By its code, which is documented for the second API only, or by its words."""
+    told = answer.error("code") == "too_many_concurrent_requests" or (answer.error("message") or "").startswith(CONCURRENT_MESSAGE)
+    return answer.http_status == 409 and told
+
+
 def _status(*statuses: int) -> Callable[[Answer, Asked], bool]:
     return lambda answer, _asked: answer.http_status in statuses
 
@@ -163,7 +170,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_status(401, 403), _decision(_C.HALT, arrived=False, reason="unauthorized", halts=Scope.SINK)),
     # 429 and `lock_timeout` are given before anything is done.
     Rule(_status(429), _decision(_C.RETRY, arrived=False, reason="rate_limited")),
-    Rule(_code(409, "too_many_concurrent_requests"), _decision(_C.RETRY, arrived=False, reason="concurrent")),
+    Rule(_is_concurrent, _decision(_C.RETRY, arrived=False, reason="concurrent")),
     # Our own call from before is still running there.
     Rule(_code(409, "idempotency_key_in_use"), _decision(_C.UNKNOWN, arrived=True, reason="key_in_use")),
     Rule(

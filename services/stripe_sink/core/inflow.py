@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from services.stripe_sink.core.capture import Announced, Forwarded, Rejected, check_chain
 from trueup.contracts.errors import Broken
-from trueup.contracts.events import Refusal, UsageEvent
+from trueup.contracts.events import Refusal, RefusalReason, UsageEvent
 from trueup.contracts.progress import ProgressRecord
 from trueup.contracts.topics import (
     HEADER_ARRIVAL,
@@ -47,6 +47,15 @@ class Raw(NamedTuple):
     headers: Headers
 
 
+def reading_from(position: int, beginning: int) -> int:
+    """Where a partition is read on that is captured up to `position`, given where it begins by now.
+
+    Behind the last record stands the marker of its transaction. Retention takes it away too, once the partition has been quiet for long
+    enough: then nothing is missing. Where more is gone, records may be: to be read from a position that is no longer there halts the room.
+    """
+    return beginning if beginning == position + 1 else position
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """Whole progress records with all they announce, and where each topic stands after them."""
@@ -74,6 +83,7 @@ class _Waiting(NamedTuple):
         return self.record.late.events if kind is Kind.LATE else self.record.refused.events
 
 
+UNREAD = frozenset({RefusalReason.UNDECODABLE, RefusalReason.UNKNOWN_SCHEMA})
 _CARRIERS = (Kind.ON_TIME, Kind.LATE, Kind.REJECTED)
 
 
@@ -220,6 +230,7 @@ def _forwarded(records: Sequence[Raw], partition: int, decode: DecodeBatch) -> l
 
 
 def _rejected(records: Sequence[Raw], partition: int, decode: DecodeBatch) -> list[Rejected]:
+    """What dedupe could not read is not read here either: a schema that was made known meanwhile does not change what it decided."""
     return [
         Rejected(
             rejected_offset=raw.offset,
@@ -229,7 +240,7 @@ def _rejected(records: Sequence[Raw], partition: int, decode: DecodeBatch) -> li
             field=_text(raw, HEADER_FIELD) if HEADER_FIELD in raw.headers else None,
             detail=_text(raw, HEADER_ERROR_MESSAGE) if HEADER_ERROR_MESSAGE in raw.headers else "",
             value=raw.value,
-            event=None if isinstance(event, Refusal) else event,
+            event=None if isinstance(event, Refusal) or _text(raw, HEADER_REASON) in UNREAD else event,
             whole_bytes=_number(raw, HEADER_TRUNCATED) if HEADER_TRUNCATED in raw.headers else len(raw.value or b""),
         )
         for raw, event in zip(records, decode([raw.value for raw in records]), strict=True)

@@ -8,6 +8,8 @@ from contextlib import closing
 import pytest
 from confluent_kafka import Producer
 
+from trueup.cli.catalogue import refuse_second
+from trueup.cli.faults import AnswerIsNo
 from trueup.contracts.catalogue import CatalogueVersion
 from trueup.contracts.codec import encode_catalogue_version
 from trueup.contracts.errors import Broken, Transient
@@ -57,3 +59,16 @@ def test_a_version_that_cannot_be_read_breaks_whoever_follows(kafka_settings: St
     assert producer.flush(30) == 0
     with pytest.raises(Broken, match=r"0:0.*unknown"):
         topic.read_on(30)
+
+
+def test_of_two_that_were_applied_at_once_the_first_is_in_force(kafka_settings: StreetSettings, topic: CatalogueTopic) -> None:
+    """Both had read version 1. The second of them halted every room, again at every restart, since the topic is kept for ever."""
+    producer = Producer(producer_options(kafka_settings))
+    for number, meter in ((1, "old"), (2, "first"), (2, "second"), (3, "later")):
+        append(producer, topic, number, METER.format(name=meter))
+    assert producer.flush(30) == 0
+    found = topic.read_on(30)
+    assert [(one.version.version, sorted(one.content.meters)) for one in found] == [(1, ["old"]), (2, ["first"]), (3, ["later"])]
+    refuse_second(found, 2, METER.format(name="first"))
+    with pytest.raises(AnswerIsNo, match="a test put another version 2 in force at the same time"):
+        refuse_second(found, 2, METER.format(name="second"))

@@ -17,8 +17,11 @@ ROOM_IDLE_SECONDS = 10
 Connection = psycopg.Connection
 Unreachable = psycopg.OperationalError
 
-# Serialisation failure, deadlock, lock timeout, and whatever means that the server or the line went away: run the same work again.
-RETRIABLE_STATES = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25P04"})
+# Serialisation failure, deadlock, lock timeout, whatever means that the server or the line went away, a server that is not the primary any
+# more, and one without disk or memory: run the same work again.
+RETRIABLE_STATES = frozenset(
+    {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006", "53100", "53200", "53300", "58030"}
+)
 
 
 def connect(
@@ -39,6 +42,8 @@ def connect(
         autocommit=True,
         application_name=application_name,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        # One that is being recovered takes connections and answers nothing that we ask: it counts as away.
+        target_session_attrs="primary",
         keepalives=1,
         keepalives_idle=10,
         keepalives_interval=5,

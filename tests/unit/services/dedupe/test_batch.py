@@ -218,6 +218,15 @@ def test_a_heavy_envelope_is_refused_and_left_behind() -> None:
     assert decided.outputs[0].value == heavy.value
 
 
+def test_headers_without_name_and_content_weigh_what_they_take() -> None:
+    """A million of them are two megabytes: more than any of our topics takes, with a weight of nothing."""
+    empty = record(0, event("a"), headers=(("", None),) * 40_000)
+    named = record(1, event("b"), headers=(("ü" * 20_000, b""), ("ü" * 20_000, b"")))
+    decided = decide(Partition(0, 0), [empty, named])
+    assert outcomes([empty, named], decided.outputs) == ["too_large", "too_large"]
+    assert not [name for output in decided.outputs for name, _ in output.headers if not name or name.startswith("ü")]
+
+
 def test_a_value_too_large_for_its_topic_is_cut_and_says_so() -> None:
     """A compressed bomb of 32 MB must be refused, not stop the room."""
     decided = decide(Partition(0, 0), [record(0, b"\x00" * 3_000_000)])

@@ -49,7 +49,9 @@ def test_all_pages_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [refusal("parameter_invalid_integer"), Pages(("a",), refused=refusal("resource_missing"))], ids=["another fault", "second page"]
+    "answer",
+    [refusal("parameter_invalid_integer"), Pages(("a",), refused=refusal("resource_missing"))],
+    ids=["fault", "second page"],
 )
 def test_a_list_that_was_read_in_part_is_no_answer(answer: Pages | stripe.InvalidRequestError) -> None:
     """A draft that is deleted in mid-reading made a customer look as if it had no invoice at all."""

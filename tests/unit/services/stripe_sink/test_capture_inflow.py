@@ -167,3 +167,15 @@ def test_forwarded_record_that_is_none_halts(value, headers):
         inflow.add(Kind.ON_TIME, raw._replace(headers=dict(raw.headers) | headers))
         inflow.add_progress(0, announced.progress)
         inflow.next_step(10, DECODE)
+
+
+@pytest.mark.parametrize("reason", ["unknown_schema", "undecodable"])
+def test_what_dedupe_could_not_read_stays_unread_once_its_schema_is_known(reason):
+    """Its progress record counts bytes and no quantity: read as an event after all, the announced sums never came together again."""
+    inflow = Inflow(0, START, None, None)
+    readable = make_forwarded(0, make_event("a")).value
+    announced = make_announced(rejected=[make_rejected(0, readable, reason=reason, arrival_ms=NOON_MS)])
+    _feed(inflow, announced)
+    (one,) = inflow.next_step(10, DECODE).announced
+    assert (one.rejected[0].value, one.rejected[0].event) == (readable, None)
+    assert one.rejected[0].reason == reason

@@ -53,6 +53,13 @@ TABLE: list[tuple[Answer, Asked, str, bool, Scope]] = [
     (answered(402, make_error()), FIRST, "halt", True, Scope.LANE),
     (answered(404, make_error(code="resource_missing")), FIRST, "halt", False, Scope.LANE),
     (answered(409, make_error(code="too_many_concurrent_requests")), FIRST, "retry", False, Scope.NOTHING),
+    (
+        answered(409, make_error(message="Cannot create multiple usage events for the same customer, meter concurrently.")),
+        FIRST,
+        "retry",
+        False,
+        Scope.NOTHING,
+    ),
     (answered(409, make_error(code="idempotency_key_in_use")), FIRST, "unknown", True, Scope.NOTHING),
     (answered(409, make_error()), FIRST, "halt", True, Scope.LANE),
     (answered(429, make_error(code="rate_limit")), FIRST, "retry", False, Scope.NOTHING),

@@ -1,7 +1,7 @@
 -- name: claim
 -- A new owner raises the epoch: whatever the one before still has in flight is refused from here on. Nothing else moves.
-insert into ops.source_offset as held (topic, partition, epoch, next_offset, holder, updated_at)
-select t.topic, %(partition)s, 1, t.beginning, %(holder)s, ops.now()
+insert into ops.source_offset as held (topic, partition, epoch, next_offset, beginning, holder, updated_at)
+select t.topic, %(partition)s, 1, t.beginning, t.beginning, %(holder)s, ops.now()
 from unnest(%(topics)s::text[], %(beginnings)s::bigint[]) t (topic, beginning)
 order by t.topic
 on conflict (topic, partition) do update

@@ -41,8 +41,7 @@ select
     i.body_sha256,
     o.risk_since is not null as earlier_may_have_arrived,
     (select count(*) from ledger.outcome r where r.intent_id = o.intent_id and r.http_status >= 500) as server_errors,
-    s.failures,
-    o.deadline is not null as has_deadline
+    s.failures
 from unnest(%(lane_ids)s::bigint[], %(epochs)s::bigint[]) as h (lane_id, epoch)
 join ops.lane_state s on s.lane_id = h.lane_id
 cross join lateral (

@@ -9,12 +9,12 @@ returning flush_id;
 
 -- name: hasten
 -- Segments of customers who wait for a flush are due now; only what was captured when it was asked for is hurried, and only what had
--- begun by then: usage dated ahead goes out with its own window, for Stripe takes no date ahead of now, and now may be the period before.
+-- begun by then and by now, should the clock have stepped back: usage dated ahead goes out with its own window, for Stripe takes no date ahead of now, and now may be the period before.
 update ops.uncovered_segment u
 set due_at = ops.now()
 from ledger.subject s
 join ops.flush f on f.customer = s.customer and f.done_at is null
-where u.subject_id = s.subject_id and u.due_at > ops.now() and u.waits_for is null and u.segment_start <= f.requested_at
+where u.subject_id = s.subject_id and u.due_at > ops.now() and u.waits_for is null and u.segment_start <= least(f.requested_at, ops.now())
     and exists (
         select from ledger.posting p
         where p.subject_id = u.subject_id and p.segment_start = u.segment_start and p.to_account = 2 and p.batch_id <= f.through_batch
@@ -29,7 +29,7 @@ select exists (
     select from ops.flush f
     join ledger.subject s on s.customer = f.customer
     join ops.uncovered_segment u on u.subject_id = s.subject_id
-    where f.done_at is null and u.due_at > ops.now() and u.waits_for is null and u.segment_start <= f.requested_at and exists (
+    where f.done_at is null and u.due_at > ops.now() and u.waits_for is null and u.segment_start <= least(f.requested_at, ops.now()) and exists (
         select from ledger.posting p
         where p.subject_id = u.subject_id and p.segment_start = u.segment_start and p.to_account = 2 and p.batch_id <= f.through_batch
             and p.batch_id > coalesce((

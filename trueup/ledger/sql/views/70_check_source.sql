@@ -23,7 +23,7 @@ with link as (
     select s.source_partition, max(s.progress_offset) + 1 as next_offset from ledger.source_batch s group by s.source_partition
 ), held as (
     -- Where capture reads on; of a topic that was given another name, only the one that is read now.
-    select distinct on (o.partition) o.partition, o.next_offset
+    select distinct on (o.partition) o.partition, o.next_offset, o.beginning
     from ops.source_offset o
     where o.topic ~ '(^|usage\.)progress(\.v[0-9]+)?$'
     order by o.partition, o.updated_at desc
@@ -32,7 +32,8 @@ with link as (
     select count(*) as partitions
     from captured c
     full join held h on h.partition = c.source_partition
-    where coalesce(c.next_offset, 0) is distinct from h.next_offset
+    -- Where nothing was captured yet it is where the topic began when this ledger took it up: retention may have been there before.
+    where coalesce(c.next_offset, h.beginning) is distinct from h.next_offset
 )
 select
     'source_without_gap' as check_name,

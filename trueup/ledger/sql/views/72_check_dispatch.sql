@@ -14,6 +14,7 @@ with outcomes as (
         ) as impossible,
         max(o.batch_id) filter (where o.final) as final_batch_id,
         max(o.class) filter (where o.final) as final_class,
+        bool_or(o.may_have_arrived) filter (where o.final) as landed,
         max(o.recorded_at) filter (where o.final) as final_at
     from ledger.outcome o
     left join ledger.attempt a on a.attempt_id = o.attempt_id
@@ -32,6 +33,7 @@ with outcomes as (
         bool_or(p.to_account = 4) as acknowledged,
         bool_or(p.to_account = 7) as rejected,
         bool_or(p.to_account = 8) as in_review,
+        bool_or(p.to_account <> 2) as kept,
         bool_or(p.to_account not in (4, 7)) as elsewhere
     from ledger.posting p
     where p.from_account = 3
@@ -52,6 +54,8 @@ with outcomes as (
         or coalesce(l.first_batch_id <> o.final_batch_id or l.last_batch_id <> o.final_batch_id, false)
         or (o.final_class in ('ack', 'ack_duplicate') and (l.rejected or l.elsewhere))
         or (o.final_class = 'reject' and (l.acknowledged or l.elsewhere))
+        -- Settled by reading: it had landed, or it is to be sent again.
+        or (o.final_class = 'settled' and case when o.landed then l.rejected or l.elsewhere else l.kept end)
         or coalesce(l.in_review <> (o.final_class = 'expired'), false)
         or (o.final_class = 'expired' and (l.acknowledged or l.rejected))
         -- Exactly what has no end is the lanes' work: what they do not know of would never be sent or settled.

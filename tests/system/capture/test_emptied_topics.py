@@ -1,0 +1,86 @@
+"""What retention took away: nothing that matters of a partition that was quiet, and what was not captured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka import TopicPartition
+
+from tests.conftest import PARTITIONS, Database
+from tests.makers.capture_batches import make_event
+from tests.makers.capture_topics import Announcer, Delivery, Sink, wait_for_all_idle
+from tests.makers.ledger_books import assert_books_are
+from trueup.contracts.events import UsageEvent
+from trueup.runtime.kafka import OffsetsReader, admin
+from trueup.runtime.settings import StreetSettings
+
+
+@pytest.fixture
+def announcer(settings: StreetSettings) -> Announcer:
+    """Stands where dedupe stands, with the catalogue applied."""
+    made = Announcer(settings)
+    made.apply_catalogue()
+    return made
+
+
+@pytest.fixture
+def looking(database: Database) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        yield connection
+
+
+def _empty(announcer: Announcer, partition: int) -> None:
+    """As retention does with a partition that nothing came to for two weeks: its last segment goes, markers and all."""
+    client, names = admin(announcer.settings), announcer.names
+    with closing(OffsetsReader(announcer.settings)) as ends:
+        gone = [
+            TopicPartition(topic, partition, ends.low_and_high(topic, partition)[1])
+            for topic in (names.on_time, names.late, names.rejected, names.progress)
+        ]
+    for future in client.delete_records(gone).values():
+        future.result()
+
+
+def _deliveries(name: str) -> tuple[list[tuple[UsageEvent, bool]], list[Delivery]]:
+    story = [(make_event(f"{name}-on-time"), False), (make_event(f"{name}-late", quantity=3), True)]
+    return story, [*story, b"garbage"]
+
+
+def test_a_partition_that_was_quiet_for_longer_than_its_retention_is_read_on(
+    announcer: Announcer, settings: StreetSettings, tmp_path: Path, looking: psycopg.Connection
+) -> None:
+    """The ledger stands behind the last record, the topic began behind that record's marker, and every restart halted for it."""
+    before, deliveries = _deliveries("before")
+    announcer.announce(0, deliveries)
+    first = Sink(settings, "stripe-sink-1", tmp_path)
+    wait_for_all_idle([first], PARTITIONS)
+    first.stop()
+    _empty(announcer, 0)
+    again = Sink(settings, "stripe-sink-1", tmp_path)
+    try:
+        wait_for_all_idle([again], PARTITIONS)
+        after, deliveries = _deliveries("after")
+        announcer.announce(0, deliveries)
+        wait_for_all_idle([again], PARTITIONS)
+        assert_books_are(looking, [*before, *after])
+    finally:
+        again.stop()
+
+
+def test_what_was_deleted_before_it_was_captured_halts_the_room(announcer: Announcer, settings: StreetSettings, tmp_path: Path) -> None:
+    announcer.announce(0, _deliveries("before")[1])
+    first = Sink(settings, "stripe-sink-1", tmp_path)
+    wait_for_all_idle([first], PARTITIONS)
+    first.stop()
+    announcer.announce(0, _deliveries("lost")[1])
+    _empty(announcer, 0)
+    again = Sink(settings, "stripe-sink-1", tmp_path)
+    try:
+        assert again.process.wait(60) == 3
+        assert "records were deleted before they were captured" in again.log.read_text().splitlines()[-1]
+    finally:
+        again.stop()
