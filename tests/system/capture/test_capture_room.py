@@ -34,14 +34,6 @@ WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' 
 
 
 @pytest.fixture
-def announcer(settings: StreetSettings) -> Announcer:
-    """Stands where dedupe stands, with the catalogue applied."""
-    made = Announcer(settings)
-    made.apply_catalogue()
-    return made
-
-
-@pytest.fixture
 def start_sink(settings: StreetSettings, tmp_path: Path) -> Iterator[StartSink]:
     """Starts sinks and ends them with the test."""
     started: list[Sink] = []
@@ -97,12 +89,6 @@ def _captured(connection: psycopg.Connection) -> int:
     (count,) = one(connection, "select coalesce(sum(arrived_events), 0)::bigint from ledger.source_batch")
     assert isinstance(count, int)
     return count
-
-
-@pytest.fixture
-def looking(database: Database) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(database.dsn, autocommit=True) as connection:
-        yield connection
 
 
 def test_everything_announced_is_in_the_ledger(announcer: Announcer, start_sink: StartSink, looking: psycopg.Connection):

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psycopg
-import pytest
 from confluent_kafka import TopicPartition
 
-from tests.conftest import PARTITIONS, Database
+from tests.conftest import PARTITIONS
 from tests.makers.capture_batches import make_event
 from tests.makers.capture_topics import Announcer, Delivery, Sink, wait_for_all_idle
 from tests.makers.ledger_books import assert_books_are
 from trueup.contracts.events import UsageEvent
 from trueup.runtime.kafka import OffsetsReader, admin
 from trueup.runtime.settings import StreetSettings
-
-
-@pytest.fixture
-def announcer(settings: StreetSettings) -> Announcer:
-    """Stands where dedupe stands, with the catalogue applied."""
-    made = Announcer(settings)
-    made.apply_catalogue()
-    return made
-
-
-@pytest.fixture
-def looking(database: Database) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(database.dsn, autocommit=True) as connection:
-        yield connection
 
 
 def _empty(announcer: Announcer, partition: int) -> None:
