@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import chain, repeat
 from typing import Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -27,7 +28,8 @@ _POLL_SECONDS = 0.02
 # Said of what there is not, and for a while of what there is. Who asks for a topic that nobody made waits this long for the answer.
 _HEARSAY = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC})
 _HEARSAY_SECONDS = 5.0
-_ANEW_SECONDS = 1.0
+# A topic that was made just now is known a moment later; a new client may take longer to connect than the first waits are.
+_ANEW_SECONDS = (0.1, 0.2, 0.4, 0.8)
 # A leader is being elected or a broker started again. The client library calls none of these retriable.
 _PASSING = frozenset(
     {
@@ -229,6 +231,7 @@ class OffsetsReader:
 
     def _ask(self, topic: str, partition: int, timeout_seconds: float, deadline: float) -> tuple[int, int]:
         heard_until = min(deadline, time.monotonic() + _HEARSAY_SECONDS)
+        waits = chain(_ANEW_SECONDS, repeat(_ANEW_SECONDS[-1]))
         while True:
             try:
                 left_seconds = max(_POLL_SECONDS, deadline - time.monotonic())
@@ -238,7 +241,7 @@ class OffsetsReader:
                 if code in _HEARSAY and time.monotonic() < heard_until:
                     # A broker that stood still leads nothing for a moment, and one that made a topic just now may not know it yet. A
                     # client that heard so then, and follows no topic, goes on saying it long after: a new one asks for itself.
-                    time.sleep(min(_ANEW_SECONDS, max(0.0, deadline - time.monotonic())))
+                    time.sleep(min(next(waits), max(0.0, deadline - time.monotonic())))
                     self._ask_with_another()
                     continue
                 if time.monotonic() > deadline or code not in _PASSING:
