@@ -19,12 +19,13 @@ import requests
 
 from devstack.clock import CLOCK_FILE
 from devstack.places import cache_folder
-from devstack.process import Footprint, signal_and_wait
+from devstack.process import Footprint, signal_and_wait, wait_until
 from devstack.supervisor import Say
 
 _START_SECONDS = 900.0  # the first start on a slow line downloads Kafka
 _STOP_SECONDS = 90.0
 _ANSWER_SECONDS = 30.0
+_CLEARED_AWAY_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 
 
@@ -167,7 +168,13 @@ def status() -> list[dict[str, Any]]:
     state = _state()
     if state is None or _supervisor().pid() is None:
         return []
-    rows: list[dict[str, Any]] = requests.get(state["status_url"], timeout=_ANSWER_SECONDS).json()
+    try:
+        rows: list[dict[str, Any]] = requests.get(state["status_url"], timeout=_ANSWER_SECONDS).json()
+    except requests.ConnectionError as away:
+        # One that was killed a moment ago has a process for as long as the system takes to clear it away.
+        if wait_until(lambda: _supervisor().pid() is None, _CLEARED_AWAY_SECONDS):
+            return []
+        raise StreetError(f"the street's own process does not answer: {away}") from away
     return rows
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import requests
 
 from devstack import background
-from devstack.process import started_at, wait_until
+from devstack.process import Footprint, started_at, wait_until
 from devstack.rooms import ALL_PARTS
 
 KEYS = (
@@ -59,6 +61,20 @@ def test_street_is_one_and_survives_its_own_end(folder: Path) -> None:
     assert requests.get(again["clock_url"], timeout=10).json()["now"] > began
     assert background.down(print) and not background.down(print)
     assert not background.state_file().exists()
+
+
+def test_a_street_that_is_being_cleared_away_is_no_street(folder: Path) -> None:
+    """Killed, its process is there for a moment longer and answers nobody."""
+    del folder
+    background.street_folder().mkdir(parents=True)
+    background.state_file().write_text(json.dumps({"status_url": "http://127.0.0.1:9/status"}))
+    with subprocess.Popen(["sleep", "0.5"]) as supervisor:
+        Footprint(background.street_folder() / "supervisor.pid").write(supervisor.pid)
+        assert background.supervisor_pid() == supervisor.pid
+        waiter = threading.Thread(target=supervisor.wait)
+        waiter.start()
+        assert background.status() == []
+        waiter.join()
 
 
 def test_start_that_fails_says_why(folder: Path) -> None:
