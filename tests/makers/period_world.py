@@ -193,6 +193,11 @@ def look_at(world: DispatchWorld, room: PeriodRoom, billing: Invoices, *dates_ms
 def use_and_send(world: DispatchWorld, room: PeriodRoom, quantity: int, *, meter: str = "tokens", in_ms: int = 0) -> None:
     """Usage of acme's that Stripe has."""
     world.use("acme", meter, quantity, at_ms=world.now_ms + in_ms)
+    send(world, room)
+
+
+def send(world: DispatchWorld, room: PeriodRoom) -> None:
+    """Let the windows of what was used just now end, and Stripe have it."""
     for _window in range(3):
         world.pass_segment()
     settle(world, room)

@@ -15,6 +15,7 @@ from tests.makers.period_world import (
     keeper,
     look_at,
     period_end_ms,
+    send,
     settle,
     subscribe,
     use_and_send,
@@ -172,9 +173,7 @@ def test_usage_after_a_cancellation_is_a_case_also_where_a_line_once_went_furthe
         world.advance(DAY_MS)
         settle(world, room)
         world.capture(make_event(event_time_ms=world.now_ms, quantity=11))
-        for _window in range(3):
-            world.pass_segment()
-        settle(world, room)
+        send(world, room)
         shown = "select quantity::int, why is not null, period_start, deadline from finance.unbilled_usage where quantity = 11"
         look_at(world, room, billing, world.now_ms + 2 * HOUR_MS)
         assert world.rows(shown) == [(11, True, None, None)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.makers.capture_batches import make_event
 from tests.makers.dispatch_world import HOUR_MS, MINUTE_MS, DispatchWorld
-from tests.makers.period_world import DAY_MS, assert_ends, ended, invoicing, keeper, look_at, period_end_ms, settle, use_and_send
+from tests.makers.period_world import DAY_MS, assert_ends, ended, invoicing, keeper, look_at, period_end_ms, send, settle, use_and_send
 
 
 def _make_plans(world: DispatchWorld) -> None:
@@ -89,9 +89,7 @@ def test_what_a_swap_left_for_the_coming_invoice_is_nobodys_case(world: Dispatch
     with keeper(world) as room, invoicing(world, 3600) as billing:
         settle(world, room)
         world.capture(make_event(event_time_ms=world.now_ms, meter="runs", quantity=5))
-        for _window in range(3):
-            world.pass_segment()
-        settle(world, room)
+        send(world, room)
         world.advance(DAY_MS)
         _swap_to_pro(world, subscription)
         settle(world, room)

@@ -53,8 +53,10 @@ def test_producers_place_records_as_java_clients_do() -> None:
 
 def test_clients_start_with_these_options() -> None:
     """librdkafka itself knows every name and value."""
-    from confluent_kafka import Consumer, Producer
+    from confluent_kafka import Consumer, KafkaException, Producer
 
+    with pytest.raises(KafkaException, match="No such configuration property"):
+        Producer({**kafka.transactional_producer_options(settings(), "t"), "acknowledgements": "all"})
     Consumer(kafka.consumer_options(settings(), "g", partition_eof=True)).close()
     Producer(kafka.transactional_producer_options(settings(), "t"))
     kafka.admin(settings())
