@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from pathlib import Path
 
 import psycopg
@@ -23,18 +24,36 @@ from trueup.contracts.errors import Broken, Transient
 from trueup.ledger.store import queries
 
 SQL = Path(__file__).parent / "sql"
-LOCK_TIMEOUT_SECONDS = 20
 # Roles belong to the whole cluster: two databases that migrate at once may touch the same one.
 _ROLE_RACES = (errors.DuplicateObject, errors.UniqueViolation, errors.InternalError_, errors.DeadlockDetected)
 _ROLE_ATTEMPTS = 20
+# Rooms go on while the views are made anew, and lock them in whatever order their questions name them. One of the two gives way; a run
+# that did has changed nothing.
+_GAVE_WAY = (errors.DeadlockDetected, errors.LockNotAvailable)
+_ATTEMPTS, _PAUSE_SECONDS = 20, 0.5
 # Alembic keeps the run in hand in module globals.
 _one_run_a_process = threading.Lock()
 
 
 def migrate(dsn: str) -> None:
-    """Migrate the database; needs its owner or a superuser. Running it again changes nothing that anyone can see."""
+    """Migrate the database; needs its owner or a superuser. Running it again changes nothing that anyone can see.
+
+    Rooms may run meanwhile. Transient when they never left the locks that it needs: nothing was changed then.
+    """
     with psycopg.connect(dsn, autocommit=True, application_name="trueup-migrate") as connection:
         _create_roles(connection)
+    for attempt in range(_ATTEMPTS):
+        try:
+            _bring_up_to_date(dsn)
+            return
+        except _GAVE_WAY as busy:
+            if attempt == _ATTEMPTS - 1:
+                raise Transient(f"others held what the migration needs, nothing was changed; stop the rooms or try again: {busy}") from busy
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _bring_up_to_date(dsn: str) -> None:
+    """One run, in one transaction."""
     engine = create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn, application_name="trueup-migrate"), poolclass=NullPool
     )

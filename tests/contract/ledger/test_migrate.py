@@ -44,6 +44,20 @@ def test_migrate_twice_changes_nothing(database: Database):
     assert _snapshot(database.dsn) == before
 
 
+def test_a_migration_goes_on_beside_a_reader_that_it_cannot_wait_for(database: Database):
+    """Each holds what the other wants next: whoever gives way begins again, and nobody has to stop the rooms."""
+    waits = "select count(*) from pg_stat_activity where application_name = 'trueup-migrate' and wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool, connect(database.dsn, "reader") as reader, connect(database.dsn, "watcher") as watcher:
+        with reader.transaction():
+            reader.execute("select from derived.period")
+            migration = pool.submit(migrate.migrate, database.dsn)
+            assert wait_until(lambda: watcher.execute(waits).fetchone() == (1,), 10)
+            reader.execute("set local deadlock_timeout = '30s'")  # so that it is the migration that finds out
+            reader.execute("select from finance.period_status")
+        migration.result(timeout=60)
+        assert migrate.standing_at(watcher) == migrate.head()
+
+
 def test_script_for_a_dba_makes_the_same_schema(empty_database: Database, database: Database):
     """`migrate --sql` prints everything that `migrate` does."""
     with psycopg.connect(empty_database.dsn, autocommit=True) as connection:

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from tests.conftest import Database
-from trueup.contracts.errors import Transient
+from trueup.contracts.errors import Broken, Transient
+from trueup.ledger import migrate
 from trueup.ledger.access.threads import LedgerThreads
 from trueup.ledger.store.clock import now_ms
 from trueup.ledger.store.connection import connect
@@ -29,6 +30,35 @@ def test_a_connection_that_was_ended_meanwhile_is_made_anew_before_the_work_begi
             time.sleep(0.01)
     assert session.run(now_ms) > 0
     assert session.run(_pid) != first
+    session.close()
+
+
+def test_views_that_are_made_anew_under_a_room_stop_nothing(database: Database) -> None:
+    """What a room did not find in mid-migration it finds the next time; what is never there is our own fault."""
+
+    def ask_for_nothing_there(connection: Connection) -> None:
+        connection.execute("select from derived.nothing_of_that_name")
+
+    def ask_during_a_migration(connection: Connection) -> None:
+        migrate.migrate(database.dsn)
+        ask_for_nothing_there(connection)
+
+    session = Session(database.writer_dsn, "test")
+    with pytest.raises(Transient, match="made anew"):
+        session.run(ask_during_a_migration)
+    with pytest.raises(Broken, match="nothing_of_that_name"):
+        session.run(ask_for_nothing_there)
+    session.close()
+
+
+def test_a_room_of_older_code_waits_at_a_newer_ledger(database: Database) -> None:
+    """Until it is replaced itself: its tables may be others by now."""
+    session = Session(database.writer_dsn, "test")
+    session.run(now_ms)
+    with connect(database.dsn, "test") as owner:
+        owner.execute("update ops.alembic_version set version_num = '9999'")
+    with pytest.raises(Transient, match="9999"):
+        session.run(lambda connection: connection.execute("select from ledger.gone"))
     session.close()
 
 

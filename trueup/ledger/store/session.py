@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from contextlib import closing
 from typing import TypeAlias, TypeVar
 
 import psycopg
 
 from trueup.contracts.errors import Broken, Transient
+from trueup.ledger import migrate
+from trueup.ledger.store import queries
 from trueup.ledger.store.connection import ROOM_IDLE_SECONDS, STATEMENT_TIMEOUT_SECONDS, connect, is_retriable
 
 T = TypeVar("T")
 # The shells pass connections on without knowing the driver.
 Connection: TypeAlias = psycopg.Connection
+
+# No such table, schema, function or column, a result of another shape, an object that went while it was looked at: either this code is
+# wrong, or `trueup migrate` made the views anew under it.
+_OF_ANOTHER_SCHEMA = frozenset({"42P01", "3F000", "42883", "42703", "0A000", "XX000"})
 
 
 class Session:
@@ -35,6 +42,7 @@ class Session:
         self._statement_timeout_seconds = statement_timeout_seconds
         self._before_use = before_use
         self._connection: psycopg.Connection | None = None
+        self._schema: int | None = None
 
     def run(self, work: Callable[[psycopg.Connection], T]) -> T:
         """Run work; a refusal by a constraint is Broken, since only a false assumption can lead there."""
@@ -45,6 +53,8 @@ class Session:
                 self._drop_if_lost()
                 raise Transient(f"{type(error).__name__}: {error}") from error
             self.close()
+            if error.sqlstate in _OF_ANOTHER_SCHEMA:
+                self._refuse_another_schema(error)
             raise Broken(f"the ledger refused: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
@@ -73,16 +83,45 @@ class Session:
                 connection.execute("set enable_seqscan = off")
             if self._before_use is not None:
                 self._before_use(connection)
+            self._schema = _schema(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _refuse_another_schema(self, error: psycopg.Error) -> None:
+        """Transient when the schema is not the one that the connection began with, or not the one of this code."""
+        began_with = self._schema
+        try:
+            with closing(connect(self._dsn, self._application_name)) as connection:
+                found = _schema(connection)
+                stands_at = _stands_at(connection)
+        except psycopg.Error as away:
+            raise Transient(f"{type(away).__name__}: {away}") from away
+        if found != began_with:
+            raise Transient(f"the ledger's schema was made anew meanwhile: {type(error).__name__}: {error}") from error
+        if stands_at != migrate.head():
+            raise Transient(f"the ledger stands at migration {stands_at}, this code at {migrate.head()}") from error
 
     def _drop_if_lost(self) -> None:
         """A lock that was not given in time leaves the connection as good as before; a lost line does not."""
         connection = self._connection
         if connection is not None and (connection.broken or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE):
             self.close()
+
+
+def _schema(connection: psycopg.Connection) -> int | None:
+    """What is another number after every migration; None without our schema."""
+    row = connection.execute(queries.load("connection")["schema"]).fetchone()
+    return None if row is None else row[0]
+
+
+def _stands_at(connection: psycopg.Connection) -> str | None:
+    """The migration that the ledger stands at; this code's where that is not for this role to read."""
+    try:
+        return migrate.standing_at(connection)
+    except psycopg.errors.InsufficientPrivilege:
+        return migrate.head()
 
 
 def _is_gone(connection: psycopg.Connection) -> bool:

@@ -6,3 +6,7 @@ select
     set_config('idle_in_transaction_session_timeout', %(idle)s, false),
     set_config('search_path', 'pg_catalog', false),
     set_config('timezone', 'UTC', false);
+
+-- name: schema
+-- The views' schema is dropped and made again by every run of `trueup migrate`: its number tells one run from the next.
+select n.oid::bigint from pg_catalog.pg_namespace n where n.nspname = 'derived';
