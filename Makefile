@@ -37,8 +37,9 @@ trace: $(READY) ## the shared trace at its known sums, under both clocks
 	@$(BIN)/python -m devstack.demo --trace '$(SHARED_TRACE)' --expect $(SHARED_SUMS) --json build/trace-simulated.json
 	@$(BIN)/python -m devstack.demo --trace '$(SHARED_TRACE)' --expect $(SHARED_SUMS) --clock system --shift --json build/trace-system.json
 
-# Each worker has a broker and a Postgres of its own; the tests of a file stay together and in order.
-WORKERS ?= 2
+# Each worker has a broker and a Postgres of its own; the tests of a file stay together and in order. Tests wait for leases and sessions
+# to run out: three workers keep two cores busy, two leave a third of them idle.
+WORKERS ?= 3
 test: $(READY) ## the whole test suite on real parts; ARGS="-k name" picks some, WORKERS=4 suits a larger machine
 	@$(BIN)/python -m devstack.prometheus
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

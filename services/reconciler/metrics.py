@@ -75,7 +75,7 @@ NOT_PROVABLE = Metric(
 NOT_PROVABLE_WORTH = Metric(
     Kind.GAUGE,
     "periods_not_provable_minor_units",
-    "What of those periods is not proved to be with Stripe, at the customers' marginal prices; 0 also where no price is known.",
+    "What of those periods is not proved to be with Stripe, at the customers' marginal prices, for trends only; 0 where no price is known.",
     ("currency",),
 )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
+
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 PREFIX = "trueup_"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -50,6 +54,7 @@ class Registry:
         ProcessCollector(registry=self._collectors)
         PlatformCollector(registry=self._collectors)
         self._metrics: dict[Metric, MetricWrapperBase] = {}
+        self._replaced: dict[Metric, frozenset[tuple[str, ...]]] = {}
         for metric in (*declared, BUILD_INFO):
             self._metrics[metric] = self._make(metric)
         self.set(BUILD_INFO, 1, room=room, version=version("trueup"))
@@ -87,9 +92,16 @@ class Registry:
             raise TypeError(f"{metric.name} is a {metric.kind}, not a histogram")
         child.observe(value)
 
-    def clear(self, metric: Metric) -> None:
-        """Forgets all label sets of a metric, so that what is gone is not shown for ever."""
-        self._metrics[metric].clear()
+    def replace(self, metric: Metric, values: Mapping[Labels, float]) -> None:
+        """Sets a gauge to these values by its labels, in the order of their declaration, and shows no others any more.
+
+        What is shown again never goes away in between: an alert that was about to fire would begin anew, and a case would seem closed.
+        """
+        for labels, value in values.items():
+            self.set(metric, value, **dict(zip(metric.labels, labels, strict=True)))
+        for gone in self._replaced.get(metric, frozenset()) - values.keys():
+            self._metrics[metric].remove(*gone)
+        self._replaced[metric] = frozenset(values)
 
     def render(self) -> bytes:
         """The text Prometheus reads."""

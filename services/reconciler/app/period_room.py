@@ -181,17 +181,12 @@ class PeriodRoom:
 
     def _show(self) -> None:
         registry = self._parts.registry
-        registry.clear(DEADLINE)
         closing_ms = self._parts.periods.closing_deadline_ms
         found = self._parts.session.run(periods.deadlines) | ({} if closing_ms is None else {"closing": closing_ms})
-        for state, at_ms in found.items():
-            if state in SHOWN_STATES:
-                registry.set(DEADLINE, at_ms / 1_000, state=state)
-        registry.clear(NOT_PROVABLE)
-        registry.clear(NOT_PROVABLE_WORTH)
-        for currency, (count, amount_minor) in self._parts.session.run(periods.lately_not_provable).items():
-            registry.set(NOT_PROVABLE, count, currency=currency)
-            registry.set(NOT_PROVABLE_WORTH, float(amount_minor), currency=currency)
+        registry.replace(DEADLINE, {(state,): at_ms / 1_000 for state, at_ms in found.items() if state in SHOWN_STATES})
+        lately = self._parts.session.run(periods.lately_not_provable)
+        registry.replace(NOT_PROVABLE, {(currency,): count for currency, (count, _) in lately.items()})
+        registry.replace(NOT_PROVABLE_WORTH, {(currency,): float(amount_minor) for currency, (_, amount_minor) in lately.items()})
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -37,6 +37,7 @@ AFTER_FAILURE_SECONDS = 2.0
 # Under a simulated clock a room that never comes to rest would hold up the whole street.
 MOST_FAILURES = 10
 LOOK_SECONDS = 0.5
+REVIEW_KINDS = ("late", "past_deadline", "no_subscription", "conflict")
 # Looking takes a share of the database that must stay small: rounds, and evaluations of the proof, are this many times farther apart
 # than they take.
 REST_SHARE = 10
@@ -225,21 +226,14 @@ class Reconciler:
             registry.set(PROOF_PENDING, check.pending, check=check.check_name)
             registry.set(PROOF_STALE, check.stale, check=check.check_name)
             registry.increase(PROOF_EVALUATIONS, check=check.check_name)
-        registry.clear(DIFFERENCE)
-        for meter, difference in self._session.run(reconciliation.differences).items():
-            registry.set(DIFFERENCE, float(difference), meter=meter)
-        registry.clear(AT_RISK)
-        registry.clear(UNBILLED)
-        registry.set(UNBILLED, 0, state="missed_invoice")
-        for row in self._session.run(invoices.at_risk):
-            registry.set(UNBILLED, row.positions, state=row.state)
-            for currency, amount_minor in row.amounts_minor.items():
-                registry.set(AT_RISK, amount_minor, state=row.state, currency=currency)
-        registry.clear(REVIEW_OPEN)
-        for kind in ("late", "past_deadline", "no_subscription", "conflict"):
-            registry.set(REVIEW_OPEN, 0, kind=kind)
-        for kind, cases in self._session.run(reconciliation.open_reviews).items():
-            registry.set(REVIEW_OPEN, cases, kind=kind)
+        differences = self._session.run(reconciliation.differences)
+        registry.replace(DIFFERENCE, {(meter,): float(difference) for meter, difference in differences.items()})
+        at_risk = self._session.run(invoices.at_risk)
+        registry.replace(UNBILLED, {("missed_invoice",): 0} | {(row.state,): row.positions for row in at_risk})
+        worth = {(row.state, currency): amount_minor for row in at_risk for currency, amount_minor in row.amounts_minor.items()}
+        registry.replace(AT_RISK, worth)
+        open_reviews = self._session.run(reconciliation.open_reviews)
+        registry.replace(REVIEW_OPEN, {(kind,): 0 for kind in REVIEW_KINDS} | {(kind,): cases for kind, cases in open_reviews.items()})
 
     def live(self) -> Health:
         """The process answers; whether it gets on is another question."""

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from services.stripe_sink.adapters.capture_topics import At, CaptureTopics
 from services.stripe_sink.app.capture_catalogue import CaptureCatalogue
 from services.stripe_sink.app.capture_closing import CaptureClosing
+from services.stripe_sink.app.capture_gauges import CaptureGauges
 from services.stripe_sink.app.restored import disarm_restored
 from services.stripe_sink.config import CAPTURE_GROUP, Settings
 from services.stripe_sink.core import capture as core
@@ -77,6 +78,7 @@ class Capture:
         self._closing = CaptureClosing(self._session)
         self._decode = Decoder(settings.confluent_schema_ids).decode_batch
         self._inflows: dict[int, Inflow] = {}
+        self._gauges = CaptureGauges(registry, self._topics.topic, self._ends_reader)
         self._ends: dict[At, int] = {}
         self._paused: set[At] = set()
         self._work = 0
@@ -101,6 +103,7 @@ class Capture:
                 if self._inflows and time.monotonic() >= self._look_back_at:
                     self._look_back()
                 self._take_over()
+                self._look_for_beginnings()
                 self._follow_catalogue()
                 handled = self._capture_all()
                 self._trouble = ""
@@ -221,20 +224,46 @@ class Capture:
             self._schema_seen = True
         beginnings = {partition: self._beginnings(partition) for partition in [*self._inflows, *missing]}
         taken = {partition: self._claim(partition, beginnings[partition]) for partition in missing}
-        # Whoever is held already is read anew too: the client knows only whole assignments.
+        self._read_again(taken, beginnings)
+        for partition, inflow in taken.items():
+            # Also where nothing new comes for a while: what is shown is what a restored ledger is told by.
+            self._topics.show_positions(partition, inflow.positions)
+        self._log.info("took over", partitions=missing)
+
+    def _read_again(self, taken: dict[int, Inflow], beginnings: Mapping[int, Mapping[Kind, int]]) -> None:
+        """Read these, and whatever is held already, from where the ledger stands: the client knows only whole assignments."""
         self._inflows = {partition: inflow.again() for partition, inflow in self._inflows.items()} | taken
         self._ends.clear()
         self._paused.clear()
         self._topics.begin(
             {
-                partition: {kind: reading_from(position, beginnings[partition][kind]) for kind, position in inflow.positions.items()}
+                partition: {kind: reading_from(position, beginnings[partition][kind]) for kind, position in inflow.reads_from.items()}
                 for partition, inflow in self._inflows.items()
             }
         )
-        for partition, inflow in taken.items():
-            # Also where nothing new comes for a while: what is shown is what a restored ledger is told by.
-            self._topics.show_positions(partition, inflow.positions)
-        self._log.info("took over", partitions=missing)
+
+    def _look_for_beginnings(self) -> None:
+        """Of a new ledger on topics whose first records are gone."""
+        found = [
+            partition
+            for partition, inflow in self._inflows.items()
+            if inflow.looks_for_its_beginning and inflow.look(self._read_to_their_ends(partition))
+        ]
+        if found:
+            self._read_again({}, {partition: self._beginnings(partition) for partition in self._inflows})
+            for partition in found:
+                self._log.info("a new ledger begins", partition=partition, reads_from=self._inflows[partition].reads_from)
+
+    def _read_to_their_ends(self, partition: int) -> set[Kind]:
+        """Topics of which everything has been read that was committed before this was asked."""
+        try:
+            return {
+                kind
+                for kind, name in self._topics.topic.items()
+                if (end := self._ends.get((kind, partition))) is not None and self._ends_reader.low_and_high(name, partition)[1] == end
+            }
+        except KafkaException as failure:
+            raise Transient(f"the broker does not say where topics end: {failure}") from failure
 
     def _beginnings(self, partition: int) -> dict[Kind, int]:
         try:
@@ -340,28 +369,9 @@ class Capture:
         self._paused = (self._paused | set(over)) - set(under)
 
     def _measure(self) -> None:
-        if time.monotonic() < self._measure_at:
-            return
-        self._measure_at = time.monotonic() + MEASURE_SECONDS
-        self._registry.set(metrics.OWNED, len(self._inflows))
-        self._registry.clear(metrics.LAG)
-        self._registry.clear(metrics.OLDEST)
-        try:
-            for inflow in self._inflows.values():
-                self._measure_one(inflow)
-        except KafkaException as failure:
-            # The first answer that does not come is the last one asked for: each would be waited for.
-            self._log.info("lag not known", why=str(failure))
-
-    def _measure_one(self, inflow: Inflow) -> None:
-        for kind, topic in self._topics.topic.items():
-            labels = {"topic": topic, "partition": str(inflow.partition)}
-            self._registry.set(metrics.OLDEST, (inflow.oldest_arrival_ms(kind) or 0) / 1_000, **labels)
-            behind = 0
-            # At the end the position stands before control records, which nobody will ever read.
-            if not inflow.empty or (kind, inflow.partition) not in self._ends:
-                behind = self._ends_reader.low_and_high(topic, inflow.partition)[1] - inflow.positions[kind]
-            self._registry.set(metrics.LAG, max(0, behind), **labels)
+        if time.monotonic() >= self._measure_at:
+            self._measure_at = time.monotonic() + MEASURE_SECONDS
+            self._gauges.show(self._inflows, self._ends.keys())
 
     def _publish(self) -> None:
         assigned = self._topics.assigned

@@ -6,10 +6,10 @@ Pure but not frozen: it is one owner's working state of one partition, made anew
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from services.stripe_sink.core.capture import Announced, Forwarded, Rejected, check_chain
@@ -87,19 +87,51 @@ UNREAD = frozenset({RefusalReason.UNDECODABLE, RefusalReason.UNKNOWN_SCHEMA})
 _CARRIERS = (Kind.ON_TIME, Kind.LATE, Kind.REJECTED)
 
 
+@dataclass(slots=True)
+class _Beginning:
+    """Where a new ledger begins on old topics, as far as it is known.
+
+    Retention takes whole segments away, which end elsewhere in each topic: the first progress records that are kept may announce what is
+    gone. A ledger begins behind the last of those, for what is announced and not there can never be accounted for.
+    """
+
+    doubtful: set[Kind]  # Carriers that retention has been at, of which the progress record in hand may announce something that is gone.
+    source_offset: int | None = None
+    progress_offset: int | None = None
+
+    def behind(self, torn: _Waiting) -> None:
+        """Something of this progress record is gone."""
+        self.source_offset, self.progress_offset = torn.record.next_offset, torn.offset + 1
+
+
 class Inflow:
     """What has been read of one partition and not been captured yet."""
 
     def __init__(
-        self, partition: int, positions: Mapping[Kind, int], source_begin: int | None, source_position: int | None, epoch: int = 0
+        self,
+        partition: int,
+        positions: Mapping[Kind, int],
+        source_begin: int | None,
+        source_position: int | None,
+        epoch: int = 0,
+        beginning: _Beginning | None = None,
     ) -> None:
         """Begin where the ledger stands: it holds this partition's source from `source_begin` up to `source_position`."""
         self.partition = partition
         self.epoch = epoch
         self._positions = dict(positions)
-        self._read_to = dict(positions)
         self._source_begin = source_begin
         self._source_position = source_position
+        if beginning is None:
+            trimmed = {kind for kind in _CARRIERS if positions[kind] > 0}
+            beginning = _Beginning(trimmed if source_position is None else set())
+        self._beginning, self._looking = beginning, bool(beginning.doubtful)
+        self.reads_from = dict(positions)
+        if not self._looking and beginning.progress_offset is not None:
+            self.reads_from[Kind.PROGRESS] = beginning.progress_offset
+            self._source_begin = self._source_position = beginning.source_offset
+        self._read_to = dict(self.reads_from)
+        self._new = source_position is None
         self._passed_over = dict(positions)
         self._begun: set[Kind] = set()
         self._carried: dict[Kind, deque[Raw]] = {kind: deque() for kind in _CARRIERS}
@@ -109,6 +141,10 @@ class Inflow:
 
     def again(self) -> Inflow:
         """The same partition with nothing read yet, where the ledger stands now."""
+        if self._new:
+            # What was read so far may have told where it begins, and is in no ledger.
+            beginning = None if self._beginning.doubtful else self._beginning
+            return Inflow(self.partition, self._positions, None, None, self.epoch, beginning)
         return Inflow(self.partition, self._positions, self._source_begin, self._source_position, self.epoch)
 
     @property
@@ -148,16 +184,54 @@ class Inflow:
             raise Broken(f"partition {self.partition}: a progress record of source partition {record.source_partition} stands here")
         check_chain(self._progress[-1].record.next_offset if self._progress else self._source_position, record)
         self._progress.append(_Waiting(offset, record))
-        if self._source_begin is None:
+        if self._source_begin is None and not self._looking:
             self._source_begin = record.first_offset
             for kind in _CARRIERS:
                 self._pass_over_what_came_before(kind)
+
+    @property
+    def looks_for_its_beginning(self) -> bool:
+        """Whether it is still to be found out where this ledger can begin; nothing can be captured before it is read from there."""
+        return self._looking
+
+    def look(self, read_to_their_ends: Collection[Kind]) -> bool:
+        """Go through what was read; True once it is known where to begin, and all is to be read `again` from there.
+
+        Of a topic that was read to its end nothing more will come of what the progress records read so far announce.
+        """
+        doubtful = self._beginning.doubtful
+        while doubtful and self._progress:
+            first = self._progress[0]
+            for kind in tuple(doubtful):
+                if self._carried[kind] and _source_offset(self._carried[kind][0], self.partition) < first.record.first_offset:
+                    doubtful.discard(kind)
+            whole = {kind: self._is_whole(first, kind, kind in read_to_their_ends) for kind in doubtful}
+            if None in whole.values():
+                return False
+            if False in whole.values():
+                self._beginning.behind(first)
+            self._progress.popleft()
+            self._source_position = first.record.next_offset
+        if doubtful and Kind.PROGRESS in read_to_their_ends and all(self._carried[kind] or kind in read_to_their_ends for kind in doubtful):
+            doubtful.clear()
+        return not doubtful
+
+    def _is_whole(self, waiting: _Waiting, kind: Kind, read_to_its_end: bool) -> bool | None:
+        """Whether a topic still holds all that a progress record announces; None while it has not been read far enough."""
+        announced = waiting.announces(kind)
+        first_ones = islice(self._carried[kind], announced)
+        found = sum(1 for _ in takewhile(lambda raw: _source_offset(raw, self.partition) < waiting.record.next_offset, first_ones))
+        if found == announced:
+            return True
+        return False if read_to_its_end or len(self._carried[kind]) > found else None
 
     def next_step(self, most_events: int, decode: DecodeBatch) -> Step | None:
         """The next whole progress records, at least one and no more events than `most_events` together; None while none is whole.
 
         Nothing is taken out: the same step can be made again until `captured` says that it is in the ledger.
         """
+        if self._looking:
+            return None
         taken = dict.fromkeys(_CARRIERS, 0)
         announced: list[Announced] = []
         events = 0
@@ -186,6 +260,7 @@ class Inflow:
         for one in step.announced:
             self._progress.popleft()
             self._source_position = one.progress.next_offset
+        self._new = False
         self._positions = dict(step.next)
         self._passed_over = dict(step.next)
 

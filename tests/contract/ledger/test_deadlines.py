@@ -306,6 +306,17 @@ def test_picked_in_time_and_asked_too_late(ledger: TrueLedger) -> None:
     assert not lanes.may_send(ledger.writer, call.pick)
 
 
+def test_picked_and_asked_when_the_lease_is_over(ledger: TrueLedger) -> None:
+    """A machine that slept in between saw no time pass, and nobody else took the lane: the call might be a second one a day later."""
+    _period(ledger, NOON_MS - 30 * DAY_MS, NOON_MS + HOUR_MS)
+    _use(ledger, (NOON_MS, 7))
+    ledger.cut(NOON_MS + HOUR_MS)
+    (call,) = lanes.claim(ledger.writer, "sink", lease_seconds=0.5, most=1, key_of=lambda pick: pick.identifier)
+    assert lanes.may_send(ledger.writer, call.pick)
+    ledger.writer.execute("select pg_sleep(0.6)")
+    assert not lanes.may_send(ledger.writer, call.pick)
+
+
 def test_what_may_have_arrived_is_not_sent_again_past_the_deadline_but_read(ledger: TrueLedger) -> None:
     """The horizon is 20 h or the deadline if sooner; the lane is not given to a person while it may be in Stripe."""
     _period(ledger, NOON_MS - 30 * DAY_MS, NOON_MS + HOUR_MS)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
+from devstack.postgres import Postgres
+from devstack.process import spawn, wait_until
 from tests.conftest import Database
 from trueup.contracts.errors import Broken, Transient
 from trueup.ledger import migrate
 from trueup.ledger.access.threads import LedgerThreads
+from trueup.ledger.store import flush
 from trueup.ledger.store.clock import now_ms
 from trueup.ledger.store.connection import connect
 from trueup.ledger.store.session import Connection, Session
@@ -60,6 +64,44 @@ def test_a_room_of_older_code_waits_at_a_newer_ledger(database: Database) -> Non
     with pytest.raises(Transient, match="9999"):
         session.run(lambda connection: connection.execute("select from ledger.gone"))
     session.close()
+
+
+def test_a_server_that_takes_no_writes_may_take_them_again(database: Database) -> None:
+    """As for maintenance. A session keeps what was set when it began, so that it has to be another one."""
+    session = Session(database.writer_dsn, "test")
+
+    def write(connection: Connection) -> int:
+        return flush.request(connection, "acme", "test")
+
+    with connect(database.dsn, "test") as owner:
+        owner.execute(f"alter database {database.name} set default_transaction_read_only = on".encode())
+        with pytest.raises(Transient, match="ReadOnly"):
+            session.run(write)
+        owner.execute(f"alter database {database.name} reset default_transaction_read_only".encode())
+    assert session.run(write) > 0
+    session.close()
+
+
+def test_a_server_that_is_being_recovered_counts_as_away(tmp_path: Path) -> None:
+    """It takes connections and answers questions, of the day before: nothing is read from it, and nothing ends because of it."""
+    server = Postgres(tmp_path, print)
+    part = server.part()
+    for standby in (False, True):
+        if standby:
+            (server.folder / "standby.signal").touch()
+        process = spawn(part.prepare(), tmp_path / "log", part.death_signal)
+        try:
+            assert wait_until(lambda: part.ready().ok, 60, 0.1)
+            session = Session(server.dsn(), "test")
+            if standby:
+                with pytest.raises(Transient, match="hot standby"):
+                    session.run(_pid)
+            else:
+                assert session.run(_pid) > 0
+            session.close()
+        finally:
+            process.send_signal(part.stop_signal)
+            process.wait(30)
 
 
 def test_whoever_waits_for_a_ledger_that_stands_still_is_told_so(database: Database) -> None:

@@ -19,12 +19,16 @@ from trueup.runtime.settings import StreetSettings
 
 def _empty(announcer: Announcer, partition: int) -> None:
     """As retention does with a partition that nothing came to for two weeks: its last segment goes, markers and all."""
-    client, names = admin(announcer.settings), announcer.names
+    names = announcer.names
     with closing(OffsetsReader(announcer.settings)) as ends:
-        gone = [
-            TopicPartition(topic, partition, ends.low_and_high(topic, partition)[1])
-            for topic in (names.on_time, names.late, names.rejected, names.progress)
-        ]
+        topics = (names.on_time, names.late, names.rejected, names.progress)
+        _delete(announcer, {topic: ends.low_and_high(topic, partition)[1] for topic in topics}, partition)
+
+
+def _delete(announcer: Announcer, before: dict[str, int], partition: int) -> None:
+    """Everything of these topics before an offset."""
+    gone = [TopicPartition(topic, partition, offset) for topic, offset in before.items()]
+    client = admin(announcer.settings)  # kept, for nobody is answered by one that was let go of
     for future in client.delete_records(gone).values():
         future.result()
 
@@ -68,3 +72,24 @@ def test_what_was_deleted_before_it_was_captured_halts_the_room(announcer: Annou
         assert "records were deleted before they were captured" in again.log.read_text().splitlines()[-1]
     finally:
         again.stop()
+
+
+def test_a_new_ledger_begins_where_everything_that_was_announced_is_still_there(
+    announcer: Announcer, settings: StreetSettings, tmp_path: Path, looking: psycopg.Connection
+) -> None:
+    """Of a busy topic more is gone than of the progress topic, and of the late one everything: it ended at that, at every start."""
+    announcer.announce(0, [*_deliveries("torn")[1], (make_event("torn-too"), False)])
+    announcer.announce(0, [(make_event("late-only"), True)])
+    whole = [(make_event("whole"), False), (make_event("whole-too", quantity=2), False)]
+    announcer.announce(0, whole)
+    _delete(announcer, {announcer.names.on_time: 1, announcer.names.late: 4}, 0)
+    sink = Sink(settings, "stripe-sink-1", tmp_path)
+    try:
+        wait_for_all_idle([sink], PARTITIONS)
+        assert_books_are(looking, whole)
+        after, deliveries = _deliveries("after")
+        announcer.announce(0, deliveries)
+        wait_for_all_idle([sink], PARTITIONS)
+        assert_books_are(looking, [*whole, *after])
+    finally:
+        sink.stop()

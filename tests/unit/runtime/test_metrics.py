@@ -37,10 +37,15 @@ def test_undeclared_or_misused_metric_is_an_error_at_once() -> None:
         Metric(Kind.GAUGE, "trueup_x", "x")
 
 
-def test_cleared_gauge_shows_nothing_that_is_gone() -> None:
-    """A partition that moved away leaves no stale lag behind."""
-    lag = Metric(Kind.GAUGE, "lag_records", "Records not read yet.", ("partition",))
+def test_replaced_gauge_shows_nothing_that_is_gone() -> None:
+    """A partition that moved away leaves no stale lag behind; one that stays is there whenever somebody looks."""
+    lag = Metric(Kind.GAUGE, "lag_records", "Records not read yet.", ("topic", "partition"))
     registry = Registry(lag)
-    registry.set(lag, 5, partition="1")
-    registry.clear(lag)
-    assert 'partition="1"' not in registry.render().decode()
+    registry.replace(lag, {("usage", "1"): 5, ("usage", "2"): 6})
+    with pytest.raises(ValueError):
+        registry.replace(lag, {("usage",): 7})
+    registry.replace(lag, {("usage", "2"): 0, ("usage", "3"): 7})
+    shown = [line for line in registry.render().decode().splitlines() if line.startswith("trueup_lag_records")]
+    assert shown == ['trueup_lag_records{partition="2",topic="usage"} 0.0', 'trueup_lag_records{partition="3",topic="usage"} 7.0']
+    registry.replace(lag, {})
+    assert "trueup_lag_records{" not in registry.render().decode()

@@ -17,10 +17,27 @@ ROOM_IDLE_SECONDS = 10
 Connection = psycopg.Connection
 Unreachable = psycopg.OperationalError
 
+READ_ONLY = "25006"
 # Serialisation failure, deadlock, lock timeout, whatever means that the server or the line went away, a server that is not the primary any
 # more, and one without disk or memory: run the same work again.
 RETRIABLE_STATES = frozenset(
-    {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006", "53100", "53200", "53300", "58030"}
+    {
+        "40001",
+        "40P01",
+        "55P03",
+        "57014",
+        "57P01",
+        "57P02",
+        "57P03",
+        "57P05",
+        "25P03",
+        "25P04",
+        READ_ONLY,
+        "53100",
+        "53200",
+        "53300",
+        "58030",
+    }
 )
 
 

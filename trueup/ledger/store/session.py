@@ -12,7 +12,7 @@ import psycopg
 from trueup.contracts.errors import Broken, Transient
 from trueup.ledger import migrate
 from trueup.ledger.store import queries
-from trueup.ledger.store.connection import ROOM_IDLE_SECONDS, STATEMENT_TIMEOUT_SECONDS, connect, is_retriable
+from trueup.ledger.store.connection import READ_ONLY, ROOM_IDLE_SECONDS, STATEMENT_TIMEOUT_SECONDS, connect, is_retriable
 
 T = TypeVar("T")
 # The shells pass connections on without knowing the driver.
@@ -50,6 +50,8 @@ class Session:
             return work(self._open())
         except psycopg.Error as error:
             if is_retriable(error):
+                if error.sqlstate == READ_ONLY:
+                    self.close()  # a session stays what it was when it began, whatever the server is by now
                 self._drop_if_lost()
                 raise Transient(f"{type(error).__name__}: {error}") from error
             self.close()

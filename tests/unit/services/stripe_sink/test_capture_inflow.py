@@ -137,6 +137,92 @@ def test_new_ledger_on_old_topics_begins_with_the_first_progress_record_kept():
         assert restarted.empty
 
 
+def _batch(first, on_time=0, late=0):
+    """A batch of so many events on time, then late; at its end a duplicate, so that it ends behind the last of them."""
+    events = [make_forwarded(first + at, make_event(f"{first + at}"), arrival_ms=NOON_MS) for at in range(on_time + late)]
+    return make_announced(first_offset=first, on_time=events[:on_time], late=events[on_time:])
+
+
+# Records of source offsets 0-2 | 3 | 4-5 (late) | 6 (late) | 7-8
+BATCHES = [_batch(0, 3), _batch(3, 1), _batch(4, late=2), _batch(6, late=1), _batch(7, 2)]
+
+
+def _what_is_kept(gone):
+    """Every record that is still on the topics, as (kind, raw or offset and progress record)."""
+    kept = [(Kind.PROGRESS, at, one.progress) for at, one in enumerate(BATCHES)]
+    for kind, records in (
+        (Kind.ON_TIME, [r for one in BATCHES for r in one.on_time]),
+        (Kind.LATE, [r for one in BATCHES for r in one.late]),
+    ):
+        kept += [(kind, at, _raw(at, record.value, record.source_offset)) for at, record in enumerate(records)]
+    return [row for row in kept if row[1] >= gone.get(row[0], 0)]
+
+
+def _read(inflow, kept):
+    for kind, at, what in kept:
+        if at >= inflow.reads_from[kind]:
+            inflow.add_progress(at, what) if kind is Kind.PROGRESS else inflow.add(kind, what)
+
+
+@pytest.mark.parametrize(
+    ("gone", "begins_with"),
+    [
+        ({Kind.ON_TIME: 1}, 1),
+        ({Kind.ON_TIME: 3}, 1),
+        ({Kind.ON_TIME: 4}, 2),
+        ({Kind.ON_TIME: 5}, 5),
+        ({Kind.ON_TIME: 6}, 5),
+        ({Kind.LATE: 1}, 3),
+        ({Kind.LATE: 2}, 3),
+        ({Kind.LATE: 3}, 4),
+        ({Kind.ON_TIME: 1, Kind.LATE: 2}, 3),
+        ({Kind.ON_TIME: 4, Kind.PROGRESS: 1}, 2),
+        ({Kind.ON_TIME: 3, Kind.PROGRESS: 1}, 1),
+        ({Kind.ON_TIME: 3, Kind.PROGRESS: 3}, 3),
+    ],
+)
+@pytest.mark.parametrize("seed", range(10))
+def test_new_ledger_begins_behind_the_last_progress_record_of_which_something_is_gone(gone, begins_with, seed):
+    """Retention takes the segments of each topic at other places. What is whole behind that counts, in whatever order it is read."""
+    inflow = Inflow(0, {**START, **gone}, None, None)
+    kept = _what_is_kept(gone)
+    draw = random.Random(seed)
+    order = draw.sample([kind for kind, _, _ in kept], len(kept))
+    queues = {kind: iter([row for row in kept if row[0] is kind]) for kind in Kind}
+    found = False
+    for kind in order:
+        assert inflow.next_step(100, DECODE) is None
+        _read(inflow, [next(queues[kind])])
+        if found := inflow.look(()):
+            break
+    assert found or inflow.look(list(Kind))
+    for _rebalance in range(2):
+        inflow = inflow.again()
+        _read(inflow, kept)
+    step = inflow.next_step(100, DECODE)
+    assert [one.progress for one in (step.announced if step else ())] == [one.progress for one in BATCHES[begins_with:]]
+    if step:
+        assert [r.source_offset for one in step.announced for r in one.on_time] == [
+            r.source_offset for one in BATCHES[begins_with:] for r in one.on_time
+        ]
+        inflow.captured(step, {})
+        assert inflow.empty
+        with pytest.raises(Broken):
+            inflow.again().add_progress(99, _batch(11, 1).progress)
+
+
+def test_new_ledger_waits_for_what_may_still_be_read():
+    """Nothing is taken for gone that was not read yet."""
+    inflow = Inflow(0, {**START, Kind.ON_TIME: 1}, None, None)
+    kept = _what_is_kept({Kind.ON_TIME: 1})
+    _read(inflow, [row for row in kept if row[0] is Kind.PROGRESS])
+    assert not inflow.look({Kind.PROGRESS, Kind.LATE})
+    _read(inflow, [row for row in kept if row[0] is Kind.ON_TIME][:2])
+    assert not inflow.look({Kind.PROGRESS, Kind.LATE}), "both belong to the first batch, of which the third may come"
+    _read(inflow, [row for row in kept if row[0] is Kind.ON_TIME][2:])
+    assert inflow.look(())
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

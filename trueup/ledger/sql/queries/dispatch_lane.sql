@@ -182,8 +182,9 @@ join ledger.subject j on j.subject_id = o.subject_id
 where j.customer not in (select p.customer from paused p);
 
 -- name: may_send
--- Asked right before the call, within the lease: still this holder's, and the deadline still ahead, as the facts say now.
-select s.epoch = %(epoch)s and least(
+-- Asked right before the call: the lease is still this holder's and lasts, and the deadline is still ahead, as the facts say now. Whether the
+-- horizon was reached was asked when the lane was leased: as long as the lease lasts, that is true enough.
+select s.epoch = %(epoch)s and s.leased_until > clock_timestamp() and least(
     ledger.deadline_at(l.stripe_customer, l.stripe_event_name, j.meter, i.segment_start),
     i.segment_start + derived.horizon_at(j.meter, ops.now())
 ) > ops.now()
