@@ -78,6 +78,8 @@ class Capture:
         self._closing = CaptureClosing(self._session)
         self._decode = Decoder(settings.confluent_schema_ids).decode_batch
         self._inflows: dict[int, Inflow] = {}
+        # How far the progress topic was captured here, also of partitions that went to another sink since: the ledger is never behind it.
+        self._reached: dict[int, int] = {}
         self._gauges = CaptureGauges(registry, self._topics.topic, self._ends_reader)
         self._ends: dict[At, int] = {}
         self._paused: set[At] = set()
@@ -100,7 +102,7 @@ class Capture:
         handled = 0
         if time.monotonic() >= self._not_before:
             try:
-                if self._inflows and time.monotonic() >= self._look_back_at:
+                if time.monotonic() >= self._look_back_at:
                     self._look_back()
                 self._take_over()
                 self._look_for_beginnings()
@@ -196,12 +198,14 @@ class Capture:
         Our positions are those of rows that were committed before, and another owner only moves on from there: a healthy ledger
         is never behind them. Put back under a running server it may be armed still, and the guard does not look a second time.
         """
-        captured = {partition: inflow.positions[Kind.PROGRESS] for partition, inflow in self._inflows.items()}
+        if not self._reached:
+            return
         held = self._session.run(lambda connection: ledger.positions(connection, self._topics.topic[Kind.PROGRESS]))
         self._look_back_at = time.monotonic() + LOOK_BACK_SECONDS
-        partitions = behind(captured, held)
+        partitions = behind(self._reached, held)
         if partitions:
             self._session.run(lambda connection: disarm_restored(connection, partitions))
+            self._reached.clear()
             self._begin_anew()
             raise Transient(f"the ledger stands behind what was captured, in partitions {partitions}: it is read again")
 
@@ -222,10 +226,13 @@ class Capture:
         if not self._schema_seen:
             self._session.run(migrate.require_current)
             self._schema_seen = True
+        # Before anything is shown to Kafka of what the ledger says now: what was shown is the other thing that a lost past is known by.
+        self._look_back()
         beginnings = {partition: self._beginnings(partition) for partition in [*self._inflows, *missing]}
         taken = {partition: self._claim(partition, beginnings[partition]) for partition in missing}
         self._read_again(taken, beginnings)
         for partition, inflow in taken.items():
+            self._reached[partition] = inflow.positions[Kind.PROGRESS]
             # Also where nothing new comes for a while: what is shown is what a restored ledger is told by.
             self._topics.show_positions(partition, inflow.positions)
         self._log.info("took over", partitions=missing)
@@ -320,6 +327,7 @@ class Capture:
             return 0
         self._registry.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
         inflow.captured(step, subjects)
+        self._reached[inflow.partition] = inflow.positions[Kind.PROGRESS]
         self._topics.show_positions(inflow.partition, inflow.positions)
         self._count(captured)
         self._work += max(1, step.events)

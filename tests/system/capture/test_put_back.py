@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from subprocess import Popen
@@ -19,6 +21,7 @@ from trueup.contracts.events import UsageEvent
 from trueup.ledger.migrate import migrate
 from trueup.ledger.store import deployment
 from trueup.ledger.store.deployment import Deployment
+from trueup.runtime.kafka import SESSION_TIMEOUT_MS
 from trueup.runtime.settings import StreetSettings
 
 LATER_CATALOGUE_TOML = CATALOGUE_TOML.replace('"PT24H"', '"PT25H"')
@@ -111,6 +114,42 @@ def test_tables_put_back_under_a_running_server_are_disarmed(settings: StreetSet
             assert one(hand, "select count(*) from ledger.arming") == (2,), "disarmed once"
     finally:
         sink.stop()
+
+
+def test_tables_put_back_while_a_sink_leaves_are_disarmed_too(settings: StreetSettings, database: Database, tmp_path: Path) -> None:
+    """Whoever stays begins all its partitions anew, and must not show Kafka where the older ledger stands before it has looked back."""
+    announcer = Announcer(settings)
+    announcer.apply_catalogue()
+    stays, leaves = (Sink(settings, f"stripe-sink-{number}", tmp_path) for number in (1, 2))
+    before, after = _of("acme"), _of("globex", "initech")
+    try:
+        wait_for_all_idle([stays, leaves], PARTITIONS)
+        for partition in range(PARTITIONS):
+            _announce(announcer, partition, [make_event(f"{event.id}-{partition}") for event in before])
+        wait_for_all_idle([stays, leaves], PARTITIONS)
+        with psycopg.connect(database.dsn, autocommit=True) as hand:
+            deployment.record(hand, Deployment("acct_test", False))
+            hand.execute(ARM)
+            positions = rows(hand, "select next_offset, topic, partition from ops.source_offset")
+            (newest,) = one(hand, "select max(batch_id) from ledger.batch")
+            for partition in range(PARTITIONS):
+                _announce(announcer, partition, [make_event(f"{event.id}-{partition}") for event in after])
+            assert wait_until(lambda: one(hand, "select count(*) from ledger.event") == (3 * PARTITIONS,), 60, 0.1)
+            stays.process.send_signal(signal.SIGSTOP)
+            leaves.process.send_signal(signal.SIGSTOP)
+            _put_back(hand, newest, positions)
+            leaves.process.send_signal(signal.SIGKILL)
+            leaves.process.send_signal(signal.SIGCONT)
+            # Longer than a session: at the first word with the broker all that it held is gone.
+            time.sleep(SESSION_TIMEOUT_MS / 1_000 + 1)
+            stays.process.send_signal(signal.SIGCONT)
+            assert wait_until(lambda: one(hand, "select ops.dispatch_armed()") == (False,), 60, 0.1)
+            wait_for_all_idle([stays], PARTITIONS)
+            assert one(hand, "select count(*) from ledger.event") == (3 * PARTITIONS,)
+            assert one(hand, "select count(*) from ledger.arming") == (2,), "disarmed once"
+    finally:
+        stays.stop()
+        leaves.stop()
 
 
 def _put_back(hand: psycopg.Connection, newest_batch: object, positions: list[tuple[object, ...]]) -> None:
