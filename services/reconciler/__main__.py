@@ -20,6 +20,7 @@ from services.reconciler.app.room import Reconciler
 from services.reconciler.config import Settings
 from services.reconciler.core.rounds import rhythm
 from trueup.ledger.access.account import OwnAccount
+from trueup.ledger.store import proof
 from trueup.ledger.store.deployment import Deployment
 from trueup.ledger.store.session import Session
 from trueup.runtime import log
@@ -41,7 +42,8 @@ def main() -> int:
         log.configure(room)
         clock = clock_from(settings.clock)
         registry = Registry(*metrics.ALL, room=room)
-        session = Session(settings.postgres_dsn, room)
+        # What each month of every period is worth, and which hours are open, is asked of the whole ledger.
+        session = Session(settings.postgres_dsn, room, statement_timeout_seconds=proof.STATEMENT_TIMEOUT_SECONDS)
         key = settings.stripe_api_key
         own = OwnAccount(lambda: Deployment(*account_of(stripe_client(key, settings.stripe_url), key)))
         usual = rhythm(

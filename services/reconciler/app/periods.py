@@ -271,7 +271,7 @@ def _known(period: DuePeriod, subscription_over: bool) -> Period:
         why_not=period.why_not,
         nothing_billed=not period.acknowledged,
         captured_by_ms=period.captured_by_ms,
-        unsent=period.unsent_segments > 0,
+        missing=period.unsent_segments > 0 or period.expired_intents > 0,
         foretold_ms=period.foretold_ms,
         subscription_over=subscription_over,
     )

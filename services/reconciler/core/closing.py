@@ -66,7 +66,7 @@ class Period:
     why_not: str | None
     nothing_billed: bool  # nothing of it was ever acknowledged
     captured_by_ms: int = 0  # when the last usage on time for it has arrived
-    unsent: bool = False  # some of it was not sent yet
+    missing: bool = False  # some of it was not sent, or was given to a person before its call
     foretold_ms: int = 0  # when its invoice becomes final, as the newest date said that was told in time
     subscription_over: bool = False  # its subscription ended with it, or before
 
@@ -159,10 +159,10 @@ def _unannounced(period: Period, invoice: Invoice | None, finalizes_ms: int) -> 
 def _provable_by_ms(period: Period, invoice: Invoice | None, finalizes_ms: int) -> int:
     """By when it must be provable, which is its deadline.
 
-    Nobody could know of a date that came without notice. What was unsent by then misses that invoice, and that is said at once; what was
+    Nobody could know of a date that came without notice. What was not sent by then misses that invoice, and that is said at once; what was
     sent can still be captured and compared, as long as it could have been had the date come as foretold.
     """
-    if _unannounced(period, invoice, finalizes_ms) and not period.unsent:
+    if _unannounced(period, invoice, finalizes_ms) and not period.missing:
         return period.foretold_ms - period.margin_ms
     return finalizes_ms - period.margin_ms
 

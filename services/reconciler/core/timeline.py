@@ -102,7 +102,8 @@ def _periods(subscription: Subscription, item: Item, since_ms: int, known_end_ms
     if subscription.ended_ms is not None:
         end_ms = max(item.period_start_ms, min(end_ms, subscription.ended_ms))
     yield item.period_start_ms, end_ms
-    if item.created_ms - subscription.created_ms <= _MADE_TOGETHER_MS:
+    # An item that was added later has no periods from before; from a known one on it has had them all.
+    if known_end_ms or item.created_ms - subscription.created_ms <= _MADE_TOGETHER_MS:
         yield from _earlier(subscription, item, since_ms, max(subscription.start_ms, known_end_ms))
 
 

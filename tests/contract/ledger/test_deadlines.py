@@ -287,6 +287,8 @@ def test_the_deadline_in_the_lane(ledger: TrueLedger) -> None:
     assert lanes.expire(ledger.writer, "sink") == 0
     assert (_account(ledger, 3), _account(ledger, 8)) == (0, 7)
     assert ledger.rows("select class from ledger.outcome order by 1") == [("expired",), ("retry",)]
+    (period,) = periods.due(ledger.writer, ["cus_acme"])
+    assert (period.unsent_segments, period.open_intents, period.expired_intents) == (0, 0, 1)
 
 
 def test_picked_in_time_and_asked_too_late(ledger: TrueLedger) -> None:

@@ -54,6 +54,7 @@ class DuePeriod:
     margin_ms: int
     summary_settle_seconds: int
     unsent_segments: int
+    expired_intents: int  # which a person has by now
     open_intents: int
     acknowledged: Decimal  # smallest unit, in the period's whole minutes
     any_usage: bool

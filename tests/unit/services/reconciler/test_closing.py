@@ -28,7 +28,7 @@ OPEN = Period(
     provable=False,
     why_not="7 unsent",
     nothing_billed=False,
-    unsent=True,
+    missing=True,
     foretold_ms=END_MS + GRACE_MS,
 )
 DRAFT = Invoice("in_1", "draft", END_MS + HOUR_MS, None)
@@ -63,7 +63,7 @@ def test_an_invoice_that_was_final_sooner_than_foretold_was_the_deadline():
 def test_what_was_sent_is_proved_after_an_invoice_that_came_without_notice():
     """A cancellation with `invoice_now`: made, final and paid at the end itself, when nothing could be captured or compared yet."""
     now = replace(PAID, finalized_ms=END_MS)
-    sent = replace(OPEN, unsent=False, why_not="captured only up to 09:00", captured_by_ms=END_MS + 46 * MINUTE_MS)
+    sent = replace(OPEN, missing=False, why_not="captured only up to 09:00", captured_by_ms=END_MS + 46 * MINUTE_MS)
     change = judge(sent, now, END_MS)
     assert (change.status, change.finalizes_ms, change.invoice_id) == ("closing", END_MS, "in_1")
     assert next_look_ms(sent, change, END_MS) == END_MS + MINUTE_MS

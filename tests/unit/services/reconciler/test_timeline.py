@@ -64,6 +64,18 @@ def test_an_item_added_later_has_no_periods_from_before():
     assert spans(added) == [(at("2026-10-01"), at("2026-11-01"))]
 
 
+def test_an_item_added_later_misses_no_period_since_it_is_known():
+    """Nobody looked for two months."""
+
+    def added(period: tuple[str, str]) -> Subscription:
+        found = subscription("2026-01-01", period)
+        return replace(found, items=(replace(found.items[0], created_ms=at("2026-09-10")),))
+
+    held = {"si_1": facts_of(added(("2026-09-10", "2026-10-01")), {"mtr_1": "tokens"}, "basic", at("2000-01-01"))}
+    found = facts_of(added(("2026-12-01", "2027-01-01")), {"mtr_1": "tokens"}, "basic", at("2000-01-01"), held)
+    assert [fact.start_ms for fact in found] == [at(f"2026-{month}-01") for month in (10, 11, 12)]
+
+
 def test_old_periods_are_left_alone():
     assert spans(subscription("2020-01-01", ("2026-10-01", "2026-11-01")), "2026-08-15")[0][0] == at("2026-08-01")
 

@@ -103,7 +103,7 @@ select
     ledger.milliseconds(p.minute_start) as minute_start_ms, ledger.milliseconds(p.minute_end) as minute_end_ms,
     p.status, p.invoice_id, ledger.milliseconds(p.finalizes_at) as finalizes_ms, p.deadline_basis,
     ledger.milliseconds(p.finalizes_at) - ledger.milliseconds(p.deadline) as margin_ms,
-    p.summary_settle_seconds, p.unsent_segments, p.open_intents, p.acknowledged, p.lane_id is not null as any_usage,
+    p.summary_settle_seconds, p.unsent_segments, p.expired_intents, p.open_intents, p.acknowledged, p.lane_id is not null as any_usage,
     ledger.milliseconds(p.answered_at) as answered_ms,
     p.checked_acknowledged, p.quantity_stripe, ledger.milliseconds(p.read_at) as read_ms,
     p.previous_quantity_stripe, ledger.milliseconds(p.previous_read_at) as previous_read_ms,

@@ -49,7 +49,6 @@ cross join lateral (
 where q.events <> 0;
 
 create view derived.period_usage as
-with unsent as materialized (select * from derived.unsent_segment)
 select
     p.*,
     coalesce(u.quantity, 0) as unsent, coalesce(u.segments, 0) as unsent_segments,
@@ -62,7 +61,8 @@ select
 from derived.period_subject p
 left join lateral (
     select sum(x.quantity) as quantity, count(*) as segments
-    from unsent x
+    -- Of each period apart: usage of everybody that waits, for a price say, may be more than one look at one customer can bear.
+    from derived.unsent_segment x
     where x.subject_id = p.subject_id and x.segment_start >= p.period_start and x.segment_start < p.period_end
         and (x.stripe_event_name is null or x.stripe_event_name = p.stripe_event_name)
 ) u on true
