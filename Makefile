@@ -11,7 +11,7 @@ READY := .venv/ready
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-env: $(READY) ## everything the others need: .venv, Java, Kafka, Postgres; the second call does nothing
+env: $(READY) ## everything the others need: .venv, Java, Kafka, Postgres, Prometheus; the second call does nothing
 
 # One rule makes all of it, so that an interrupted run is taken up again. What is locked decides when it runs anew.
 $(READY): requirements.lock devstack/kafka-jars.lock
@@ -24,6 +24,7 @@ $(READY): requirements.lock devstack/kafka-jars.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m devstack.java
 	@$(BIN)/python -m devstack.postgres
+	@$(BIN)/python -m devstack.prometheus || echo "env: without it make check and make test fail; everything else works"
 	@touch $(READY)
 	@echo "env: ready"
 

@@ -144,7 +144,7 @@ def contract_keys(state: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in state.items()
-        if key not in {"clock", "partitions", "topic_prefix", "confluent_schema_ids", "status_url"}
+        if key not in {"clock", "partitions", "topic_prefix", "confluent_schema_ids", "status_url", "settles_sooner"}
     }
 
 

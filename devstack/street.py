@@ -20,6 +20,7 @@ from devstack.places import REPOSITORY, kept_port
 from devstack.postgres import Postgres
 from devstack.process import Part
 from devstack.rooms import ALL_PARTS, CONFLUENT_SCHEMA_IDS, EMULATOR, EMULATOR_KEY, INGEST, KAFKA, POSTGRES, USAGE_VIEW
+from devstack.settling import settled_sooner
 from devstack.supervisor import PartStatus, Say, Supervisor
 from trueup.contracts.topics import TopicNames, declared
 from trueup.ledger.migrate import migrate
@@ -33,7 +34,6 @@ __all__ = ["Street", "StreetError", "down", "status", "up"]
 
 EXAMPLE_CATALOGUE = REPOSITORY / "deploy" / "catalogue.example.toml"
 DATABASE = "trueup"
-_SETTLE_SOONER = ('summary_settle = "PT2H"', 'summary_settle = "PT5S"')
 _SERVERS_SECONDS = 240.0
 _ROOMS_SECONDS = 120.0
 _LEDGER_SECONDS = 60.0
@@ -233,9 +233,8 @@ class Street:
         self._say(f"catalogue: {self._catalogue.name}, customers: {', '.join(one.name for one in self._customers) or 'none'}")
         since_ms = month_before(clock_from(self.clock).now_ms())
         toml = self._catalogue.read_text(encoding="utf-8")
-        if self._catalogue == EXAMPLE_CATALOGUE and self._clock_file is None:
-            # The emulator counts within two seconds under the machine's clock; nobody who plays waits for two hours.
-            toml = toml.replace(*_SETTLE_SOONER)
+        if self._clock_file is None:
+            toml = settled_sooner(toml)
         stripe_setup.prepare(self.owner_settings, stripe_setup.SetUp(toml, tuple(self._customers), since_ms, self._amounts))
 
     def _arm(self) -> None:
@@ -320,6 +319,7 @@ class Street:
             "topic_prefix": self._topic_prefix,
             "confluent_schema_ids": CONFLUENT_SCHEMA_IDS,
             "status_url": f"{self._control.url}/status",
+            "settles_sooner": self._clock_file is None,
         }
 
     def stop(self) -> None:

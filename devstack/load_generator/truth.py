@@ -87,9 +87,9 @@ def refusal(delivery: Delivery) -> str | None:
 
 
 def weight(usage: Usage) -> int:
-    """What an event adds to its meter: its quantity, or one (less one when it takes another back) where events are counted."""
+    """What an event adds to its meter: its quantity, or one (less one when it takes something back) where events are counted."""
     if usage.meter in COUNTED:
-        return -1 if usage.corrects else 1
+        return -1 if usage.corrects or usage.quantity < 0 else 1
     return usage.quantity
 
 

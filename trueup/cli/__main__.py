@@ -14,7 +14,7 @@ from trueup.cli import api_keys, catalogue, customers, dispatching, doctor, even
 from trueup.cli.faults import ANSWER_IS_NO, OK, USAGE, AnswerIsNo, UsageFault, reason
 from trueup.cli.output import say
 from trueup.contracts.errors import PipelineError, Transient
-from trueup.ledger.store.connection import Unreachable
+from trueup.ledger.store.connection import NotAllowed, Unreachable
 from trueup.runtime.settings import SettingsError
 
 app = typer.Typer(
@@ -54,6 +54,9 @@ def run(arguments: Sequence[str]) -> int:
         return ANSWER_IS_NO
     except Unreachable as failure:
         say(f"trueup: Postgres does not answer: {str(failure).strip()}")
+        return USAGE
+    except NotAllowed as failure:
+        say(f"trueup: this verb needs another database role, the schema's owner or whoever may create roles: {str(failure).strip()}")
         return USAGE
     except KafkaException as failure:
         say(f"trueup: Kafka refused or does not answer: {reason(failure)}")

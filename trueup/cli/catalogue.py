@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import requests
 import typer
 
+from devstack.settling import settled_sooner
 from trueup.cli import catalogue_topic
 from trueup.cli.consent import ask, who
 from trueup.cli.doctor import LONGEST_GRACE_SECONDS
@@ -43,6 +44,7 @@ def read(file: Path, *, as_json: bool) -> tuple[str, Catalogue]:
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as fault:
+        refuse(f"not UTF-8: {fault.reason} at byte {fault.start}", as_json=as_json)
         raise AnswerIsNo(f"{file} is not UTF-8: {fault.reason} at byte {fault.start}") from fault
     try:
         catalogue = parse(text)
@@ -50,8 +52,21 @@ def read(file: Path, *, as_json: bool) -> tuple[str, Catalogue]:
         emit_rows([{"line": fault.line, "fault": fault.message} for fault in refused.faults], ("line", "fault"), as_json=as_json)
         raise AnswerIsNo(f"{file} is refused: {len(refused.faults)} {'fault' if len(refused.faults) == 1 else 'faults'}") from refused
     if catalogue.policy.finalization_grace_seconds > LONGEST_GRACE_SECONDS:
+        refuse("policy.finalization_grace is longer than the 72 h that Stripe keeps an invoice open", as_json=as_json)
         raise AnswerIsNo(f"{file}: policy.finalization_grace is longer than the 72 h that Stripe keeps an invoice open")
     return text, catalogue
+
+
+def refuse(fault: str, *, as_json: bool) -> None:
+    """Show a fault that stands in no one line."""
+    if as_json:
+        emit_rows([{"line": None, "fault": fault}], ("line", "fault"), as_json=True)
+
+
+def fitted(text: str, target: Target) -> tuple[str, Catalogue]:
+    """A catalogue as it is put in force there: a local street does not wait for summaries as long as Stripe needs."""
+    here = settled_sooner(text) if target.settles_sooner else text
+    return here, parse(here)
 
 
 def check(file: File, as_json: AsJson = False) -> None:
@@ -84,8 +99,9 @@ def described(catalogue: Catalogue) -> dict[str, str]:
 
 def plan(file: File, as_json: AsJson = False) -> None:
     """Show what would change, here and in Stripe; changes nothing."""
-    _, catalogue = read(file, as_json=as_json)
+    text, _ = read(file, as_json=as_json)
     target = find_target()
+    _, catalogue = fitted(text, target)
     versions = catalogue_topic.read_versions(target)
     newest = versions[-1].content if versions else None
     refuse_bent_meters([version.content for version in versions], catalogue)
@@ -113,8 +129,9 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Put a catalogue in force. The first from the beginning, a later one from its own append time + 60 s."""
-    text, catalogue = read(file, as_json=as_json)
+    text, _ = read(file, as_json=as_json)
     target = find_target()
+    text, catalogue = fitted(text, target)
     versions = catalogue_topic.read_versions(target)
     newest = versions[-1] if versions else None
     if newest is not None and newest.version.content_toml == text:

@@ -80,15 +80,23 @@ def create_meters(client: stripe.StripeClient, missing: Sequence[MeterCheck]) ->
     """Creates the meters that Stripe lacks; the idempotency key makes a second run give the first one's answer."""
     created = []
     for check in missing:
-        meter = client.v1.billing.meters.create(
-            {
-                "display_name": check.stripe_event_name.replace("_", " ").capitalize(),
-                "event_name": check.stripe_event_name,
-                "default_aggregation": {"formula": "sum"},
-                "customer_mapping": {"event_payload_key": CUSTOMER_KEY, "type": "by_id"},
-                "value_settings": {"event_payload_key": VALUE_KEY},
-            },
-            {"idempotency_key": f"trueup-meter-{check.stripe_event_name}"},
-        )
-        created.append(meter.id)
+        try:
+            created.append(_create(client, check.stripe_event_name))
+        except (stripe.StripeError, requests.RequestException) as failure:
+            made = f"; created were {', '.join(created)}" if created else ""
+            raise Transient(f"Stripe did not create the meter {check.stripe_event_name}, type it again: {failure}{made}") from failure
     return created
+
+
+def _create(client: stripe.StripeClient, event_name: str) -> str:
+    meter = client.v1.billing.meters.create(
+        {
+            "display_name": event_name.replace("_", " ").capitalize(),
+            "event_name": event_name,
+            "default_aggregation": {"formula": "sum"},
+            "customer_mapping": {"event_payload_key": CUSTOMER_KEY, "type": "by_id"},
+            "value_settings": {"event_payload_key": VALUE_KEY},
+        },
+        {"idempotency_key": f"trueup-meter-{event_name}"},
+    )
+    return str(meter.id)

@@ -34,6 +34,7 @@ class Target:
     settings: StreetSettings
     room_urls: Mapping[str, str] = field(default_factory=dict)
     clock_url: str | None = None
+    settles_sooner: bool = False  # as a street with the machine's clock does, whatever its catalogue says
 
     @property
     def clock(self) -> Clock:
@@ -81,7 +82,7 @@ def target_of(street: Mapping[str, Any]) -> Target:
         topic_prefix=street.get("topic_prefix", ""),
         confluent_schema_ids=street.get("confluent_schema_ids", {}),
     )
-    return Target(quiet(settings), street.get("metrics", {}), street.get("clock_url"))
+    return Target(quiet(settings), street.get("metrics", {}), street.get("clock_url"), street.get("settles_sooner", False))
 
 
 def require_known(connection: Connection, customer: str | None) -> None:

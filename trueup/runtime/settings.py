@@ -152,7 +152,8 @@ class StreetSettings(BaseSettings):
         shown: dict[str, object] = {name: getattr(self, name) for name in type(self).model_fields}
         shown["kafka"] = {key: _hidden(key, value) for key, value in self.kafka.items()}
         shown["postgres_dsn"] = re.sub(r"(//[^:/@]*:)[^@]*@", r"\1***@", self.postgres_dsn)
-        shown["postgres_dsn"] = re.sub(r"(password=)\S+", r"\1***", str(shown["postgres_dsn"]))
+        # As libpq reads it: blanks around the sign, and anything at all within quotes.
+        shown["postgres_dsn"] = re.sub(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)", r"\1***", str(shown["postgres_dsn"]))
         shown["stripe_api_key"] = f"{self.stripe_api_key[:8]}***" if self.stripe_api_key else ""
         return shown
 

@@ -13,14 +13,12 @@ from services.dedupe.core.records import Output, Route
 from services.dedupe.ports import Membership, Refused
 from trueup.contracts.codec import encode_progress
 from trueup.contracts.progress import ProgressRecord
-from trueup.contracts.topics import TopicNames
+from trueup.contracts.topics import LARGEST_PROGRESS_RECORD_BYTES, TopicNames
 from trueup.runtime.kafka import transactional_producer_options
 
 CALL_SECONDS = 10.0
 GIVE_UP_SECONDS = 30.0
 """After this long without a definite answer the process ends: the next one asks the coordinator what became of it."""
-
-MAX_MESSAGE_BYTES = 2_000_000
 
 
 class KafkaTransaction:
@@ -36,8 +34,8 @@ class KafkaTransaction:
             {
                 **options,
                 "transaction.timeout.ms": settings.transaction_timeout_ms,
-                # A refused record may be larger than the default limit of 1 MB; its topic takes 2 MiB.
-                "message.max.bytes": MAX_MESSAGE_BYTES,
+                # A refused record may be larger than the default limit of 1 MB, and so may what a batch announces.
+                "message.max.bytes": LARGEST_PROGRESS_RECORD_BYTES,
                 # Whole batches are at hand at once: waiting longer fills no request, it only delays the commit.
                 "linger.ms": 5,
                 "delivery.report.only.error": True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from trueup.contracts.topics import is_own_header
+from trueup.contracts.topics import LARGEST_USAGE_RECORD_BYTES, is_own_header
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -14,8 +14,9 @@ MAX_ENVELOPE_BYTES = 65_536
 
 HEADER_LENGTHS = 2
 
-MAX_KEPT_BYTES = 1_572_864
-"""What `usage.rejected.v1` (2 MiB a record) can hold of a value beside the headers; the source topic keeps the rest."""
+MAX_KEPT_BYTES = LARGEST_USAGE_RECORD_BYTES
+"""More than the source topic takes of a value; `usage.rejected.v1` holds the headers beside it. Where an operator let the source topic
+take more, that keeps the rest."""
 
 
 class Route(StrEnum):

@@ -77,3 +77,12 @@ def test_what_is_set_and_not_used_is_said(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("TRUEUP_STRIPE_API_KEY", "sk_test_wrong")
     assert run(["period", "show"]) == 2
     assert "TRUEUP_STRIPE_API_KEY is used with TRUEUP_KAFKA_BOOTSTRAP only" in capsys.readouterr().err
+
+
+def test_a_role_that_may_not_migrate_is_told_so(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The address that rooms are given is no address to migrate with."""
+    monkeypatch.setenv("TRUEUP_POSTGRES_DSN", database.writer_dsn)
+    assert run(["migrate"]) == 2
+    assert "another database role" in capsys.readouterr().err

@@ -73,6 +73,9 @@ def test_a_new_catalogue_reaches_every_room_only_when_all_is_said(street: Street
     assert "--reason" in apply("--yes", answer=2)
     assert "--yes" in apply("--reason", "images are sold", answer=2)
     assert "--create-in-stripe" in apply("--reason", "images are sold", "--yes", answer=1)
+    refusals = [{"path": "/v1/billing/meters", "method": "POST", "kind": "429", "count": 1}]
+    requests.post(f"{street.said['stripe_url']}/_emulator/faults", json=refusals, timeout=30).raise_for_status()
+    assert "did not create the meter images" in apply("--reason", "images are sold", "--yes", "--create-in-stripe", answer=2)
     said = street.trueup("catalogue", "apply", str(file), "--reason", "images are sold", "--yes", "--create-in-stripe")
     assert (said["version"], said["appended"], len(said["meters_created"])) == (2, True, 1)
     for room, url in street.said["metrics"].items():

@@ -120,6 +120,21 @@ def test_shown_settings_hold_no_secret() -> None:
 
 
 @pytest.mark.parametrize(
+    "dsn",
+    [
+        "host=h password=geheim user=me",
+        "host=h password = geheim user=me",
+        "host=h password='geheim geheim' user=me",
+        r"host=h password='ge\'heim geheim' user=me",
+        "postgresql://me@h/db?password=geheim&user=me",
+    ],
+)
+def test_a_password_is_hidden_however_libpq_lets_it_be_written(dsn: str) -> None:
+    shown = str(StreetSettings(postgres_dsn=dsn).redacted()["postgres_dsn"])
+    assert "heim" not in shown and "user=me" in shown
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
         ("TRUEUP_CLOCK", "bogus", "TRUEUP_CLOCK: .*'system' or 'simulated:FILE', not 'bogus'"),

@@ -16,6 +16,7 @@ ROOM_IDLE_SECONDS = 10
 # For whoever holds a connection, or must say that there is none, but speaks no SQL.
 Connection = psycopg.Connection
 Unreachable = psycopg.OperationalError
+NotAllowed = psycopg.errors.InsufficientPrivilege
 
 READ_ONLY = "25006"
 # Serialisation failure, deadlock, lock timeout, whatever means that the server or the line went away, a server that is not the primary any
