@@ -12,7 +12,7 @@ from services.reconciler.core.mirror import divided, expectations, with_mirror, 
 from services.reconciler.metrics import READS
 from services.reconciler.ports import InvoiceReads
 from trueup.contracts.errors import Transient
-from trueup.ledger.invoices import BilledItem, CustomerInvoices, InvoiceReading, PriceReading
+from trueup.ledger.invoices import BilledItem, CustomerInvoices, InvoiceReading, LineReading, PriceReading
 from trueup.ledger.store import clock, invoice_postings, invoices
 from trueup.ledger.store.session import Connection, Session
 from trueup.runtime import log
@@ -99,10 +99,7 @@ class Invoices:
     def _read(self, stripe_customer: str) -> None:
         read_at_ms = self._session.run(clock.now_ms)
         # Previews first: a line that goes from one to an invoice meanwhile is then on both, and not on neither.
-        previews = {
-            subscription_id: self._stripe.preview(stripe_customer, subscription_id)
-            for subscription_id in self._stripe.subscription_ids(stripe_customer)
-        }
+        previews, unread = self._previews(stripe_customer)
         found = self._stripe.invoices(stripe_customer, read_at_ms - REACH_MS)
         told = self._session.run(lambda connection: invoices.told_prices(connection, stripe_customer))
         lines = [line for some in (*(invoice.lines for invoice in found), *previews.values()) for line in some]
@@ -111,8 +108,25 @@ class Invoices:
         read = [_beside(invoice, prices) for invoice in found]
         ours = {subscription_id: with_mirror(lines, prices) for subscription_id, lines in previews.items()}
         self._session.run(lambda connection: invoices.store_prices(connection, prices.values()))
-        self._session.run(lambda connection: invoices.store_reading(connection, stripe_customer, ours, read, read_at_ms))
+        if unread is None:
+            self._session.run(lambda connection: invoices.store_reading(connection, stripe_customer, ours, read, read_at_ms))
+        else:
+            # What is final is billed, whatever is to come; the customer counts as not read, so that nothing is taken for missed.
+            self._session.run(lambda connection: invoices.store_invoices(connection, stripe_customer, read, read_at_ms))
         self.expect(stripe_customer)
+        if unread is not None:
+            raise unread
+
+    def _previews(self, stripe_customer: str) -> tuple[dict[str, Sequence[LineReading]], Transient | None]:
+        """The lines to come of each subscription, and what kept one of them from being read."""
+        found: dict[str, Sequence[LineReading]] = {}
+        unread: Transient | None = None
+        for subscription_id in self._stripe.subscription_ids(stripe_customer):
+            try:
+                found[subscription_id] = self._stripe.preview(stripe_customer, subscription_id)
+            except Transient as missing:
+                unread = missing
+        return found, unread
 
     def _learn_prices(self, named: Sequence[tuple[str, str]], now_ms: int) -> dict[str, PriceReading]:
         """Ask for prices that are not known, or were read a sweep ago: what they charge never changes, all else may."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from services.reconciler.app.newest_catalogue import NewestCatalogue
 from services.reconciler.core.figures import Figure, figure_of, is_exact, windows_of
@@ -22,6 +22,8 @@ from trueup.runtime.metrics import Registry
 
 CHUNK = 64  # how many readings share one date, which is taken before the first of them is asked for
 T = TypeVar("T")
+# A subscription, and what is to come of it where Stripe said so.
+Found: TypeAlias = tuple[Subscription, list[PreviewLine] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Reading:
                     if found is None:
                         failures += 1
                     else:
+                        failures += any(lines is None for _, lines in found)
                         self._keep_subscriptions(customer, found, read_at_ms)
         return Outcome(len(customers), failures)
 
@@ -106,15 +109,24 @@ class Reading:
     def _keep_pair(self, pair: SilentPair, found: list[HourReading], from_ms: int, to_ms: int, read_at_ms: int, *, full: bool) -> None:
         self._session.run(lambda connection: reconciliation.store_pair(connection, pair, from_ms, to_ms, found, read_at_ms, full=full))
 
-    def _read_subscriptions(self, customer: BilledCustomer) -> list[tuple[Subscription, list[PreviewLine]]] | None:
+    def _read_subscriptions(self, customer: BilledCustomer) -> list[Found] | None:
         try:
             found = self._stripe.subscriptions(customer.stripe_customer)
-            read = [(subscription, self._read_preview(customer.stripe_customer, subscription)) for subscription in found]
         except Transient as missing:
             self._failed("subscriptions", missing, customer.stripe_customer)
             return None
-        self._count("subscriptions", "answered")
+        read = [(subscription, self._try_preview(customer.stripe_customer, subscription)) for subscription in found]
+        if all(lines is not None for _, lines in read):
+            self._count("subscriptions", "answered")
         return read
+
+    def _try_preview(self, stripe_customer: str, subscription: Subscription) -> list[PreviewLine] | None:
+        """None where Stripe does not say what is to come: which plan it is for was said all the same."""
+        try:
+            return self._read_preview(stripe_customer, subscription)
+        except Transient as missing:
+            self._failed("subscriptions", missing, stripe_customer)
+            return None
 
     def _read_preview(self, stripe_customer: str, subscription: Subscription) -> list[PreviewLine]:
         event_names = {meter_id: name for name, meter_id in self._meter_ids.items()}
@@ -133,15 +145,16 @@ class Reading:
     def _keep_subscriptions(
         self,
         customer: BilledCustomer,
-        found: list[tuple[Subscription, list[PreviewLine]]],
+        found: list[Found],
         read_at_ms: int,
     ) -> None:
         # The newest one for each: by an old one a plan that got another name would get its old name back.
         catalogue = self._catalogue.get()
         seen = [Seen(customer.customer, one.subscription_id, one.start_ms, one.ended_ms, one.prices, read_at_ms) for one, _lines in found]
-        previews = {subscription.subscription_id: lines for subscription, lines in found}
+        previews = {subscription.subscription_id: lines for subscription, lines in found if lines is not None}
+        whole = len(previews) == len(found)
         self._session.run(
-            lambda connection: reconciliation.store_subscriptions(connection, customer, seen, catalogue, previews, read_at_ms)
+            lambda connection: reconciliation.store_subscriptions(connection, customer, seen, catalogue, previews, read_at_ms, whole=whole)
         )
 
     def _figures(self, lane: Lane | SilentPair, from_ms: int, to_ms: int) -> list[Figure] | None:

@@ -207,6 +207,22 @@ def test_a_line_that_goes_from_a_preview_to_an_invoice_never_stands_nowhere(mont
     assert month.rows("select count(*) from finance.invoice_lines where period_end = %s", instant(end_ms)) == shown
 
 
+def test_a_preview_that_is_refused_keeps_no_final_invoice_from_its_posting(month: DispatchWorld) -> None:
+    """As the second page of one may be: what was billed is billed. Nothing is taken for missed until all of the customer was read."""
+    end_ms = _period_end_ms(month)
+    with invoicing(month, WEEK_SECONDS) as room:
+        room.step(month.now_ms)
+        before = month.rows("select read_at from ops.invoice_read")
+        _go_to(month, end_ms + DAY_MS)
+        month.emulator.tell("faults", [{"path": "/v1/invoices/create_preview", "kind": "500_before", "count": None}])
+        outcome = room.step(month.now_ms)
+        assert (outcome.reads, outcome.failures) == (1, 1)
+        assert month.rows("select count(*) from ledger.invoice_posting") != [(0,)]
+        assert month.rows("select read_at from ops.invoice_read") == before
+        month.take_trouble_away()
+        assert room.step(month.now_ms).failures == 0
+
+
 def test_preview_now_shows_what_is_to_come_and_posts_nothing(month: DispatchWorld) -> None:
     assert month.emulator.clock is not None
     settings = StreetSettings(

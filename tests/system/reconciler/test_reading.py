@@ -174,6 +174,25 @@ def test_subscriptions_become_plans_and_previews(world: DispatchWorld) -> None:
     assert len(world.rows("select * from ledger.plan_fact")) == 1
 
 
+def test_a_plan_is_learnt_also_where_a_preview_is_refused(world: DispatchWorld) -> None:
+    """The reading is not done, and what it said so far is kept."""
+    world.apply("tokens", plans={"runs": ("basic", "pro")})
+    recurring = {"interval": "month", "usage_type": "metered", "meter": f"mtr_{world.event_name('runs-basic')}"}
+    world.emulator.tell("products", {"id": "prod_usage", "name": "Usage"})
+    price = {"id": "price_basic", "currency": "usd", "product": "prod_usage", "unit_amount_decimal": "1.5", "recurring": recurring}
+    world.emulator.tell("prices", price)
+    wish = {"id": f"sub_{world.suffix}", "customer": world.stripe_customer("acme"), "items": [{"price": "price_basic"}]}
+    world.emulator.tell("subscriptions", wish)
+    world.emulator.tell("faults", [{"path": "/v1/invoices/create_preview", "kind": "500_before", "count": None}])
+    with rounds_of(world) as room:
+        room.step()
+        assert world.rows("select customer, plan from ledger.plan_fact") == [("acme", "basic")]
+        assert world.rows("select * from ops.stripe_subscription_read") == []
+        world.take_trouble_away()
+        room.step()
+    assert len(world.rows("select * from ops.stripe_subscription_read")) == 1
+
+
 def test_a_customer_mapped_between_rounds_is_welcomed_at_once(world: DispatchWorld) -> None:
     with rounds_of(world) as room:
         room.step()

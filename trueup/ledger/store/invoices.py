@@ -120,6 +120,13 @@ def store_reading(
     return changed
 
 
+def store_invoices(connection: psycopg.Connection, stripe_customer: str, invoices: Sequence[InvoiceReading], read_at_ms: int) -> int:
+    """Keep what changed about a customer's invoices, where not all of the customer could be read. Says how many had changed."""
+    with connection.transaction():
+        connection.execute(_sql("lock_customer"), {"stripe_customer": stripe_customer})
+        return sum(_store_invoice(connection, invoice, read_at_ms) for invoice in invoices)
+
+
 def _store_invoice(connection: psycopg.Connection, invoice: InvoiceReading, read_at_ms: int) -> bool:
     body = _canonical(invoice.body)
     content = _sha256(body + "".join(_canonical(line.body) for line in invoice.lines))

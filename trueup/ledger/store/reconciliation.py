@@ -202,18 +202,21 @@ def store_subscriptions(
     catalogue: Catalogue | None,
     previews_of: Mapping[str, Sequence[PreviewLine]],
     read_at_ms: int,
+    *,
+    whole: bool = True,
 ) -> None:
-    """Keep a customer's plans, the usage lines of each subscription's preview, and that all of it was read."""
+    """Keep a customer's plans, the usage lines of each subscription's preview, and that all of it was read, if it was the whole."""
     with connection.transaction():
         if catalogue is not None:
             for subscription in seen:
                 plans.learn(connection, subscription, catalogue)
         for subscription_id, lines in previews_of.items():
             _store_preview(connection, billed.stripe_customer, subscription_id, lines, read_at_ms)
-        connection.execute(
-            _sql("store_subscription_read"),
-            {"stripe_customer": billed.stripe_customer, "subscription_ids": list(previews_of), "read_at": instant(read_at_ms)},
-        )
+        if whole:
+            connection.execute(
+                _sql("store_subscription_read"),
+                {"stripe_customer": billed.stripe_customer, "subscription_ids": list(previews_of), "read_at": instant(read_at_ms)},
+            )
 
 
 def _store_preview(
