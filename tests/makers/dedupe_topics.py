@@ -13,7 +13,7 @@ from trueup.contracts.catalogue import CatalogueVersion
 from trueup.contracts.codec import decode_progress, encode_catalogue_version
 from trueup.contracts.progress import ProgressRecord, Tally
 from trueup.contracts.topics import TopicNames
-from trueup.runtime.kafka import OffsetsReader, admin, producer_options
+from trueup.runtime.kafka import OffsetsReader, admin, producer_options, transactional_producer_options
 from trueup.runtime.settings import StreetSettings
 
 READ_SECONDS = 60.0
@@ -85,6 +85,18 @@ class Topics:
                 return
             except BufferError:
                 self.producer.poll(0.1)
+
+    def publish_in_transaction(self, value: bytes, partition: int, *, abort: bool = False) -> None:
+        """As a service that publishes exactly once: behind its record stands the marker of its transaction."""
+        producer = Producer(transactional_producer_options(self.settings, "test-service"))
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        producer.produce(self.names.usage_events, value, b"acme", partition)
+        if abort:
+            producer.flush(30)
+            producer.abort_transaction(30)
+        else:
+            producer.commit_transaction(30)
 
     def flush(self) -> None:
         """Until the broker has everything."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from services.dedupe import metrics
 from services.dedupe.app.restoring import Restorer
 from services.dedupe.app.standing import Board
-from services.dedupe.core.batch import Decided, apply
+from services.dedupe.core.batch import Decided, apply, pass_over
 from services.dedupe.core.memory import Partition
 from services.dedupe.core.records import Record, Route
 from services.dedupe.ports import Books, CataloguePort, Ends, Fetched, Refused, Source, TransactionPort
@@ -46,7 +46,15 @@ class Stream:
     """One worker's share of the source partitions. Every call comes from one thread, the callbacks of the group included."""
 
     def __init__(
-        self, ports: Ports, decoder: Decoder, topic: str, batch_records: int, registry: Registry, board: Board, stop: Stop
+        self,
+        ports: Ports,
+        decoder: Decoder,
+        topic: str,
+        batch_records: int,
+        registry: Registry,
+        board: Board,
+        stop: Stop,
+        quiet_seconds: float = 3_600.0,
     ) -> None:
         """Hold everything; `join` begins."""
         self._ports = ports
@@ -62,6 +70,8 @@ class Stream:
         # What was remembered of partitions given up in a rebalance: most come back at its end.
         self._given_up: dict[int, Partition] = {}
         self._ends: dict[int, int | None] = {}
+        self._quiet_seconds = quiet_seconds
+        self._quiet_since: dict[int, float] = {}
         self._work = 0
         self._gauged_at = 0.0
         self._waits_for = ""
@@ -88,8 +98,34 @@ class Stream:
             if not self._decide_and_commit(records):
                 return 0
         self._note_ends(fetched)
+        if not count:
+            self._pass_over_markers()
         self._show_gauges()
         return count
+
+    def _pass_over_markers(self) -> None:
+        """Go on behind the control records at the end of partitions to which nothing came for long."""
+        now = time.monotonic()
+        quiet = {
+            partition: end
+            for partition, since in self._quiet_since.items()
+            if now - since >= self._quiet_seconds and (end := self._ends.get(partition)) is not None
+        }
+        for partition in quiet:
+            self._quiet_since[partition] = now
+        timeline = self._timeline() if quiet else None
+        found = (
+            {}
+            if timeline is None
+            else {
+                partition: decided
+                for partition, end in quiet.items()
+                if (decided := pass_over(self._partitions[partition], end, timeline, self._topic)) is not None
+            }
+        )
+        if found:
+            self._board.say(busy=True)
+            self._commit_decided(found)
 
     def _gained(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """Restores what was gained; called by the group inside `read`, between two batches, so no transaction is open."""
@@ -112,6 +148,7 @@ class Stream:
             if partition in self._partitions:
                 self._given_up[partition] = self._partitions.pop(partition)
             self._ends.pop(partition, None)
+            self._quiet_since.pop(partition, None)
             self._registry.set(metrics.LAG, 0, topic=self._topic, partition=str(partition))
             self._registry.set(metrics.OLDEST, 0, topic=self._topic, partition=str(partition))
         self._log.info("partitions gone", partitions=list(partitions))
@@ -156,6 +193,9 @@ class Stream:
             partition: apply(self._partitions[partition], records[partition], timeline, self._decoder, self._topic)
             for partition in sorted(records)
         }
+        return self._commit_decided(decided)
+
+    def _commit_decided(self, decided: Mapping[int, Decided]) -> bool:
         started = time.monotonic()
         try:
             self._commit(decided)
@@ -207,6 +247,8 @@ class Stream:
         """An end counts once everything before it is committed, which it now is."""
         for partition, end in fetched.ends.items():
             if partition in self._partitions and partition not in fetched.unsettled:
+                if self._ends[partition] != end:
+                    self._quiet_since[partition] = time.monotonic()
                 self._ends[partition] = end
                 self._registry.set(metrics.OLDEST, 0, topic=self._topic, partition=str(partition))
         if fetched.ends:

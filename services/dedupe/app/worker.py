@@ -138,7 +138,7 @@ def serve(settings: Settings, make_transaction: MakeTransaction = KafkaTransacti
         source = KafkaSource(settings, names.usage_events, simulated)
         ports = Ports(source, make_transaction(settings, names), books, catalogue, own_ends)
         decoder = Decoder(settings.confluent_schema_ids)
-        reading = Stream(ports, decoder, names.usage_events, settings.batch_records, registry, board, stop)
+        reading = Stream(ports, decoder, names.usage_events, settings.batch_records, registry, board, stop, settings.quiet_seconds)
         reading.join()
         run(reading.step, stop=stop)
         # After a failure the process ends with everything open: a member whose assignment failed was seen to close for ever.

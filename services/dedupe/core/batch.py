@@ -43,6 +43,18 @@ def apply(partition: Partition, records: Sequence[Record], timeline: Timeline, d
     return batch.decided(len(records), offset + 1)
 
 
+def pass_over(partition: Partition, end: int, timeline: Timeline, topic: str) -> Decided | None:
+    """Says that up to `end` there is nothing but control records: a progress record over no records.
+
+    None where nothing was ever seen arriving: from that it could not say what is to be forgotten.
+    """
+    if partition.newest_arrival_ms is None or end <= partition.next_offset:
+        return None
+    batch = _Batch(partition, timeline, topic)
+    batch.take_nothing()
+    return batch.decided(0, end)
+
+
 class _Sums:
     """A tally while it grows."""
 
@@ -101,6 +113,10 @@ class _Batch:
             self._refuse(record, refusal, read.quantity, term)
             return
         self._take_fit(record, read, key, term)
+
+    def take_nothing(self) -> None:
+        """Decides no record, by the catalogue of the last one."""
+        self._move_to(self._partition.newest_arrival_ms or 0)
 
     def _count(self, key: bytes, quantity: int) -> int:
         """Counts a record before anything is decided about it, so that whatever loses one afterwards is found out; gives its id's term."""

@@ -9,10 +9,12 @@ import psycopg
 from confluent_kafka import TopicPartition
 
 from tests.conftest import PARTITIONS
-from tests.makers.capture_batches import make_event
+from tests.makers.capture_batches import make_announced, make_event
 from tests.makers.capture_topics import Announcer, Delivery, Sink, wait_for_all_idle
 from tests.makers.ledger_books import assert_books_are
 from trueup.contracts.events import UsageEvent
+from trueup.ledger.store import proof
+from trueup.ledger.store.connection import connect
 from trueup.runtime.kafka import OffsetsReader, admin
 from trueup.runtime.settings import StreetSettings
 
@@ -57,6 +59,29 @@ def test_a_partition_that_was_quiet_for_longer_than_its_retention_is_read_on(
         assert_books_are(looking, [*before, *after])
     finally:
         again.stop()
+
+
+def test_progress_over_nothing_but_markers_is_captured(
+    announcer: Announcer, settings: StreetSettings, tmp_path: Path, looking: psycopg.Connection
+) -> None:
+    """What dedupe says of a partition that is quiet: no records, and the next one begins behind their markers."""
+    before, deliveries = _deliveries("before")
+    said = announcer.announce(0, deliveries).progress
+    empty = make_announced(first_offset=said.next_offset, next_offset=said.next_offset + 2)
+    announcer.write(empty)
+    announcer.next_offset[0] = empty.progress.next_offset
+    after, deliveries = _deliveries("after")
+    announcer.announce(0, deliveries)
+    sink = Sink(settings, "stripe-sink-1", tmp_path)
+    try:
+        wait_for_all_idle([sink], PARTITIONS)
+        assert_books_are(looking, [*before, *after])
+        with connect(settings.postgres_dsn, "test") as ledger:
+            checks = {check.check_name: check for check in proof.prove(ledger, deep=True).checks}
+        assert {name for name, check in checks.items() if check.violations} == set()
+        assert checks["source_without_gap"].evaluated == 3
+    finally:
+        sink.stop()
 
 
 def test_what_was_deleted_before_it_was_captured_halts_the_room(announcer: Announcer, settings: StreetSettings, tmp_path: Path) -> None:

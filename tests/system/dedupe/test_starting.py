@@ -127,6 +127,26 @@ def test_deleted_input_halts_the_room(street: Topics, make_worker: MakeWorker) -
     assert "records were deleted before they were read" in refusal(make_worker("dedupe-1", street.settings))
 
 
+def test_markers_that_retention_took_from_a_quiet_partition_halt_nothing(street: Topics, make_worker: MakeWorker) -> None:
+    """Of services that publish in transactions, one of them aborted: a room that stood before them would look for lost records."""
+    worker = make_worker("dedupe-1", street.settings)
+    worker.environment["TRUEUP_QUIET_SECONDS"] = "1"
+    worker.start()
+    street.publish_in_transaction(encode_event(event("e0", SystemClock().now_ms())), 0)
+    street.publish_in_transaction(encode_event(event("never", SystemClock().now_ms())), 0, abort=True)
+    end = 4  # two records, each with the marker of its transaction, which the broker writes a moment later
+    assert wait_until(lambda: street.ends.low_and_high(street.names.usage_events, 0)[1] == end, 30)
+    assert wait_until(lambda: street.unread() == 0, 60, 0.2), worker.said()
+    assert [(done.first_offset, done.next_offset, done.arrived.events) for done in street.progress(0)][-1][1:] == (end, 0)
+    worker.kill()
+    street.delete_records(partition=0, before=end)
+    worker.start()
+    street.publish_in_transaction(encode_event(event("e1", SystemClock().now_ms())), 0)
+    assert wait_until(lambda: len(street.read(street.names.on_time, 0)) == 2, 60, 0.2), worker.said()
+    assert wait_until(lambda: street.unread() == 0, 60, 0.2), worker.said()
+    street.check_chain()
+
+
 def test_without_a_catalogue_the_room_waits_and_says_so(kafka_settings: StreetSettings, make_worker: MakeWorker) -> None:
     """It is ready, since nothing is wrong with it, but it owns nothing and decides nothing."""
     street = Topics(kafka_settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.dedupe.core.batch import apply
+from services.dedupe.core.batch import apply, pass_over
 from services.dedupe.core.memory import Partition
 from services.dedupe.core.records import MAX_KEPT_BYTES, Record
 from tests.makers.dedupe_stories import (
@@ -286,3 +286,18 @@ def test_without_a_catalogue_nothing_is_decided() -> None:
     """The room waits for the first version."""
     with pytest.raises(LookupError):
         decide(Partition(0, 0), [record(0, event("a"))], Timeline())
+
+
+def test_markers_are_passed_over_by_a_progress_record_over_nothing() -> None:
+    """It continues the chain; of a partition that nothing was ever seen on there is nothing to say."""
+    partition = Partition(0, 5)
+    assert pass_over(partition, 9, TIMELINE, TOPIC) is None
+    decide(partition, [record(5, event("a"))])
+    assert pass_over(partition, 6, TIMELINE, TOPIC) is None
+    decided = pass_over(partition, 9, TIMELINE, TOPIC)
+    assert decided is not None and decided.outputs == ()
+    said = decided.progress
+    assert (said.first_offset, said.next_offset, said.arrived, said.new_ids) == (6, 9, Tally(0, 0, 0), ())
+    assert said.last_arrival_ms == partition.newest_arrival_ms
+    partition.absorb(said)
+    assert decide(partition, [record(9, event("a"))]).progress.duplicate.events == 1
