@@ -23,9 +23,10 @@ class Settings(StreetSettings):
     batch_records: int = Field(default=MAX_BATCH_RECORDS, ge=1, le=MAX_BATCH_RECORDS)
     """A batch is decided and committed when it has this many records, or when the next ones take too long to come."""
 
-    quiet_seconds: float = Field(default=3_600.0, gt=0)
-    """After so long at the end of a partition the room passes over the markers of its producers' transactions there: once retention takes
-    them away, the partition begins behind them, and a room that stood before them would look for records that were lost."""
+    quiet_seconds: float = Field(default=2.0, gt=0)
+    """After so long at the end of a partition the room passes over the markers of its producers' transactions there. Whoever waits until
+    everything is captured waits for the end, markers included; and once retention takes them away, a room that stood before them would
+    look for records that were lost."""
 
     transaction_timeout_ms: int = Field(default=10_000, ge=1_000, le=15_000)
     """A stopped worker's open transaction holds up the next owner for this long, and up to 10 s more: the broker looks every 10 s."""

@@ -18,6 +18,7 @@ from trueup.contracts.codec import Decoder
 from trueup.contracts.errors import Transient
 from trueup.contracts.topics import HEADER_REASON
 from trueup.runtime import log
+from trueup.runtime.clock import Clock
 from trueup.runtime.loop import Stop
 from trueup.runtime.metrics import Registry
 
@@ -54,7 +55,8 @@ class Stream:
         registry: Registry,
         board: Board,
         stop: Stop,
-        quiet_seconds: float = 3_600.0,
+        clock: Clock,
+        quiet_seconds: float,
     ) -> None:
         """Hold everything; `join` begins."""
         self._ports = ports
@@ -70,6 +72,7 @@ class Stream:
         # What was remembered of partitions given up in a rebalance: most come back at its end.
         self._given_up: dict[int, Partition] = {}
         self._ends: dict[int, int | None] = {}
+        self._clock = clock
         self._quiet_seconds = quiet_seconds
         self._quiet_since: dict[int, float] = {}
         self._work = 0
@@ -109,23 +112,16 @@ class Stream:
         quiet = {
             partition: end
             for partition, since in self._quiet_since.items()
-            if now - since >= self._quiet_seconds and (end := self._ends.get(partition)) is not None
+            if now - since >= self._quiet_seconds
+            and (end := self._ends.get(partition)) is not None
+            and end > self._partitions[partition].next_offset
         }
-        for partition in quiet:
-            self._quiet_since[partition] = now
-        timeline = self._timeline() if quiet else None
-        found = (
-            {}
-            if timeline is None
-            else {
-                partition: decided
-                for partition, end in quiet.items()
-                if (decided := pass_over(self._partitions[partition], end, timeline, self._topic)) is not None
-            }
-        )
-        if found:
+        if quiet:
             self._board.say(busy=True)
-            self._commit_decided(found)
+            timeline, now_ms = self._timeline(), self._clock.now_ms()
+            self._commit_decided(
+                {partition: pass_over(self._partitions[partition], end, now_ms, timeline, self._topic) for partition, end in quiet.items()}
+            )
 
     def _gained(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """Restores what was gained; called by the group inside `read`, between two batches, so no transaction is open."""
@@ -175,6 +171,8 @@ class Stream:
                 mine[partition] = records
         if doubtful:
             self._log.info("reading again what was fetched while the assignment changed", partitions=doubtful)
+            # Nor does an end that was fetched with it say that everything before it is decided.
+            fetched.unsettled.update(doubtful)
             self._restart(doubtful)
         return mine
 

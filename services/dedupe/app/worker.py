@@ -130,15 +130,15 @@ def serve(settings: Settings, make_transaction: MakeTransaction = KafkaTransacti
     pages = Pages(registry, board.live, board.ready, activity(board, ends))
 
     def stream() -> None:
-        simulated = clock_from(settings.clock).simulated
-        check_topics(settings, names, simulated)
+        clock = clock_from(settings.clock)
+        check_topics(settings, names, clock.simulated)
         own_ends = KafkaEnds(settings, names.usage_events)
         books = KafkaBooks(settings, names.progress, own_ends)
         catalogue = KafkaCatalogue(settings, own_ends.reader)
-        source = KafkaSource(settings, names.usage_events, simulated)
+        source = KafkaSource(settings, names.usage_events, clock.simulated)
         ports = Ports(source, make_transaction(settings, names), books, catalogue, own_ends)
         decoder = Decoder(settings.confluent_schema_ids)
-        reading = Stream(ports, decoder, names.usage_events, settings.batch_records, registry, board, stop, settings.quiet_seconds)
+        reading = Stream(ports, decoder, names.usage_events, settings.batch_records, registry, board, stop, clock, settings.quiet_seconds)
         reading.join()
         run(reading.step, stop=stop)
         # After a failure the process ends with everything open: a member whose assignment failed was seen to close for ever.

@@ -43,15 +43,13 @@ def apply(partition: Partition, records: Sequence[Record], timeline: Timeline, d
     return batch.decided(len(records), offset + 1)
 
 
-def pass_over(partition: Partition, end: int, timeline: Timeline, topic: str) -> Decided | None:
+def pass_over(partition: Partition, end: int, now_ms: int, timeline: Timeline, topic: str) -> Decided:
     """Says that up to `end` there is nothing but control records: a progress record over no records.
 
-    None where nothing was ever seen arriving: from that it could not say what is to be forgotten.
+    Where nothing was ever seen arriving it is dated `now_ms`: there is nothing that could be forgotten by that.
     """
-    if partition.newest_arrival_ms is None or end <= partition.next_offset:
-        return None
     batch = _Batch(partition, timeline, topic)
-    batch.take_nothing()
+    batch.take_nothing(now_ms)
     return batch.decided(0, end)
 
 
@@ -114,9 +112,10 @@ class _Batch:
             return
         self._take_fit(record, read, key, term)
 
-    def take_nothing(self) -> None:
+    def take_nothing(self, now_ms: int) -> None:
         """Decides no record, by the catalogue of the last one."""
-        self._move_to(self._partition.newest_arrival_ms or 0)
+        newest_ms = self._partition.newest_arrival_ms
+        self._move_to(now_ms if newest_ms is None else newest_ms)
 
     def _count(self, key: bytes, quantity: int) -> int:
         """Counts a record before anything is decided about it, so that whatever loses one afterwards is found out; gives its id's term."""

@@ -348,6 +348,8 @@ class Capture:
         for outcome, count in zip(metrics.OUTCOMES, counts, strict=True):
             self._registry.increase(metrics.EVENTS, count, room=metrics.ROOM, outcome=outcome)
         for row in decision.source_batches:
+            if not row.arrived.events:
+                continue  # over control records alone: the arrival that it names is that of an older one
             self._registry.observe(metrics.ARRIVAL_TO_LEDGER, max(0, captured.recorded_at_ms - row.last_arrival_ms) / 1_000)
 
     def _wait_for(self, away: Transient) -> None:

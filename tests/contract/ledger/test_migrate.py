@@ -47,7 +47,11 @@ def test_migrate_twice_changes_nothing(database: Database):
 def test_a_migration_goes_on_beside_a_reader_that_it_cannot_wait_for(database: Database):
     """Each holds what the other wants next: whoever gives way begins again, and nobody has to stop the rooms."""
     waits = "select count(*) from pg_stat_activity where application_name = 'trueup-migrate' and wait_event_type = 'Lock'"
-    with ThreadPoolExecutor(1) as pool, connect(database.dsn, "reader") as reader, connect(database.dsn, "watcher") as watcher:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        connect(database.dsn, "reader", lock_timeout_seconds=40) as reader,
+        connect(database.dsn, "watcher") as watcher,
+    ):
         with reader.transaction():
             reader.execute("select from derived.period")
             migration = pool.submit(migrate.migrate, database.dsn)

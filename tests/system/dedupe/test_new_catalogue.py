@@ -25,6 +25,7 @@ from tests.makers.dedupe_stories import BEGIN_MS, FIRST, HOUR_MS, SECOND, event
 from tests.makers.dedupe_topics import Topics
 from tests.system.dedupe.conftest import MakeWorker
 from trueup.contracts.codec import Decoder, encode_event
+from trueup.runtime.clock import SystemClock
 from trueup.runtime.kafka import OffsetsReader
 from trueup.runtime.loop import Stop
 from trueup.runtime.settings import StreetSettings
@@ -145,7 +146,17 @@ def make_stream(past_street: Topics) -> Iterator[Callable[[list[str], Callable[[
                 closing.callback(client.close)
             registry = metrics.registry(names.usage_events, settings.partitions, settings.room)
             ports = Ports(source, transaction, books, catalogue, ends)
-            return Stream(ports, Decoder(), names.usage_events, settings.batch_records, registry, Board(), Stop())
+            return Stream(
+                ports,
+                Decoder(),
+                names.usage_events,
+                settings.batch_records,
+                registry,
+                Board(),
+                Stop(),
+                SystemClock(),
+                settings.quiet_seconds,
+            )
 
         yield make
 

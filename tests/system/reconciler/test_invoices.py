@@ -218,6 +218,8 @@ def test_a_preview_that_is_refused_keeps_no_final_invoice_from_its_posting(month
         outcome = room.step(month.now_ms)
         assert (outcome.reads, outcome.failures) == (1, 1)
         assert month.rows("select count(*) from ledger.invoice_posting") != [(0,)]
+        twice = "select 1 from finance.invoice_lines where period_end = %s group by subscription_item_id, tier having count(*) > 1"
+        assert month.rows(twice, instant(end_ms)) == []
         assert month.rows("select read_at from ops.invoice_read") == before
         month.take_trouble_away()
         assert room.step(month.now_ms).failures == 0

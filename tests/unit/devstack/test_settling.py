@@ -30,3 +30,17 @@ def test_only_the_time_to_settle_is_another(text: str) -> None:
     before.setdefault("policy", {}).pop("summary_settle", None)
     assert after == before
     assert settled_sooner(settled_sooner(text)) == settled_sooner(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'policy.finalization_grace = "PT24H"\n' + METER,
+        'policy = { finalization_grace = "PT24H" }\n' + METER,
+        '["policy"]\nfinalization_grace = "PT24H"\n' + METER,
+        METER + "[policy",
+    ],
+)
+def test_what_is_written_otherwise_is_left_as_it_is(text: str) -> None:
+    """Every catalogue that can be read can be read still, and a fault is named as its own."""
+    assert settled_sooner(text) == text

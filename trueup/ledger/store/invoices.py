@@ -121,10 +121,25 @@ def store_reading(
 
 
 def store_invoices(connection: psycopg.Connection, stripe_customer: str, invoices: Sequence[InvoiceReading], read_at_ms: int) -> int:
-    """Keep what changed about a customer's invoices, where not all of the customer could be read. Says how many had changed."""
+    """Keep what changed about a customer's invoices, where not all of the customer could be read. Says how many had changed.
+
+    A line that has come from a preview to an invoice leaves the preview here too: it stands in one of them, whenever somebody looks.
+    """
+    given = {"stripe_customer": stripe_customer, "read_at": instant(read_at_ms)}
+    billed = [line for invoice in invoices if invoice.status != "void" for line in invoice.lines if line.subscription_item_id]
     with connection.transaction():
-        connection.execute(_sql("lock_customer"), {"stripe_customer": stripe_customer})
-        return sum(_store_invoice(connection, invoice, read_at_ms) for invoice in invoices)
+        connection.execute(_sql("lock_customer"), given)
+        changed = sum(_store_invoice(connection, invoice, read_at_ms) for invoice in invoices)
+        if connection.execute(_sql("read_since"), given).fetchone() is None:
+            connection.execute(
+                _sql("forget_billed_lines"),
+                given
+                | {
+                    "subscription_item_ids": [line.subscription_item_id for line in billed],
+                    "period_starts": [instant(line.period_start_ms) for line in billed],
+                },
+            )
+        return changed
 
 
 def _store_invoice(connection: psycopg.Connection, invoice: InvoiceReading, read_at_ms: int) -> bool:

@@ -289,13 +289,13 @@ def test_without_a_catalogue_nothing_is_decided() -> None:
 
 
 def test_markers_are_passed_over_by_a_progress_record_over_nothing() -> None:
-    """It continues the chain; of a partition that nothing was ever seen on there is nothing to say."""
+    """It continues the chain, and nothing is forgotten by it; where nothing ever came it has the date of now."""
+    young = Partition(0, 5)
+    assert pass_over(young, 9, BEGIN_MS, TIMELINE, TOPIC).progress.last_arrival_ms == BEGIN_MS
     partition = Partition(0, 5)
-    assert pass_over(partition, 9, TIMELINE, TOPIC) is None
     decide(partition, [record(5, event("a"))])
-    assert pass_over(partition, 6, TIMELINE, TOPIC) is None
-    decided = pass_over(partition, 9, TIMELINE, TOPIC)
-    assert decided is not None and decided.outputs == ()
+    decided = pass_over(partition, 9, BEGIN_MS + 100 * HOUR_MS, TIMELINE, TOPIC)
+    assert decided.outputs == ()
     said = decided.progress
     assert (said.first_offset, said.next_offset, said.arrived, said.new_ids) == (6, 9, Tally(0, 0, 0), ())
     assert said.last_arrival_ms == partition.newest_arrival_ms

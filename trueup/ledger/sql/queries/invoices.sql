@@ -118,6 +118,12 @@ delete from ops.invoice_preview_line p where p.subscription_id = %(subscription_
 delete from ops.invoice_preview_line p
 where p.stripe_customer = %(stripe_customer)s and p.subscription_id <> all (%(subscription_ids)s::text[]);
 
+-- name: forget_billed_lines
+-- What was to come and is on an invoice by now.
+delete from ops.invoice_preview_line p
+using unnest(%(subscription_item_ids)s::text[], %(period_starts)s::timestamptz[]) as b (subscription_item_id, period_start)
+where p.stripe_customer = %(stripe_customer)s and p.subscription_item_id = b.subscription_item_id and p.period_start = b.period_start;
+
 -- name: store_preview_line
 insert into ops.invoice_preview_line (
     subscription_id, position, stripe_customer, line_id, subscription_item_id, price_id, stripe_event_name, period_start, period_end,

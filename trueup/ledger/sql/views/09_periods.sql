@@ -27,17 +27,17 @@ left join ledger.customer_mapping c on c.stripe_customer = p.stripe_customer
 left join ledger.subject s on s.customer = coalesce(c.customer, p.stripe_customer) and s.meter = n.meter
 left join ledger.lane l on l.stripe_customer = p.stripe_customer and l.stripe_event_name = p.stripe_event_name;
 
--- Usage that no intent covers yet, per segment.
+-- Usage that no intent covers yet, per segment; discovered where the cutter has seen it, else of the few batches since it looked.
 create view derived.unsent_segment as
 with touched as (
-    select u.subject_id, u.segment_start, u.stripe_event_name from ops.uncovered_segment u
+    select u.subject_id, u.segment_start, u.stripe_event_name, true as discovered from ops.uncovered_segment u
     union all
-    select distinct p.subject_id, p.segment_start, null
+    select distinct p.subject_id, p.segment_start, null, false
     from ledger.posting p
     where p.batch_id > (select g.discovered_through from ops.dispatch_progress g) and p.to_account = 2
         and not exists (select from ops.uncovered_segment u where u.subject_id = p.subject_id and u.segment_start = p.segment_start)
 )
-select t.subject_id, t.segment_start, t.stripe_event_name, q.quantity, q.events
+select t.subject_id, t.segment_start, t.stripe_event_name, t.discovered, q.quantity, q.events
 from touched t
 cross join lateral (
     select coalesce(sum(p.quantity), 0) as quantity, coalesce(sum(p.events), 0) as events
@@ -49,6 +49,7 @@ cross join lateral (
 where q.events <> 0;
 
 create view derived.period_usage as
+with fresh as materialized (select * from derived.unsent_segment u where not u.discovered)
 select
     p.*,
     coalesce(u.quantity, 0) as unsent, coalesce(u.segments, 0) as unsent_segments,
@@ -61,8 +62,12 @@ select
 from derived.period_subject p
 left join lateral (
     select sum(x.quantity) as quantity, count(*) as segments
-    -- Of each period apart: usage of everybody that waits, for a price say, may be more than one look at one customer can bear.
-    from derived.unsent_segment x
+    from (
+        -- Of each period apart: usage of everybody that waits, for a price say, may be more than one look at one customer can bear.
+        select * from derived.unsent_segment u where u.discovered
+        union all
+        select * from fresh
+    ) x
     where x.subject_id = p.subject_id and x.segment_start >= p.period_start and x.segment_start < p.period_end
         and (x.stripe_event_name is null or x.stripe_event_name = p.stripe_event_name)
 ) u on true
