@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from trueup.contracts.topics import DEDUPE_GROUP
 from trueup.runtime.settings import StreetSettings
 
-GROUP = "trueup.dedupe"
+GROUP = DEDUPE_GROUP
 """The consumer group of all workers of this room."""
 
 MAX_BATCH_RECORDS = 5_000

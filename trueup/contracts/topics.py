@@ -45,6 +45,9 @@ def is_own_header(name: str) -> bool:
     return name.startswith(_OWN_HEADERS)
 
 
+DEDUPE_GROUP = "trueup.dedupe"
+"""The consumer group of the dedupe room, whose offsets say what of the source topic is decided."""
+
 LARGEST_USAGE_RECORD_BYTES = 2 * 1024 * 1024
 """What the usage topics still take, so that a record far over the cap of 64 KiB is refused with a reason, not lost at its producer."""
 LARGEST_REJECTED_RECORD_BYTES = LARGEST_USAGE_RECORD_BYTES + 1024 * 1024

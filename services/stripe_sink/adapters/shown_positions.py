@@ -5,7 +5,7 @@ from __future__ import annotations
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
 from services.stripe_sink.config import CAPTURE_GROUP, Settings
-from trueup.contracts.topics import TopicNames
+from trueup.contracts.topics import DEDUPE_GROUP, TopicNames
 from trueup.runtime.kafka import consumer_options
 
 ANSWER_SECONDS = 5.0
@@ -13,8 +13,16 @@ ANSWER_SECONDS = 5.0
 
 def shown_positions(settings: Settings) -> dict[int, int]:
     """The group's offsets on the progress topic, by partition; KafkaException while nobody says."""
-    topic = TopicNames(settings.topic_prefix).progress
-    consumer = Consumer(consumer_options(settings, CAPTURE_GROUP))
+    return _committed(settings, CAPTURE_GROUP, TopicNames(settings.topic_prefix).progress)
+
+
+def decided_positions(settings: Settings) -> dict[int, int]:
+    """The dedupe room's offsets on the source topic, by partition; KafkaException while nobody says."""
+    return _committed(settings, DEDUPE_GROUP, TopicNames(settings.topic_prefix).usage_events)
+
+
+def _committed(settings: Settings, group: str, topic: str) -> dict[int, int]:
+    consumer = Consumer(consumer_options(settings, group))
     try:
         answers = consumer.committed([TopicPartition(topic, partition) for partition in range(settings.partitions)], timeout=ANSWER_SECONDS)
     finally:

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
 
+from services.stripe_sink.adapters.capture_ends import CaptureEnds
 from services.stripe_sink.adapters.capture_topics import At, CaptureTopics
+from services.stripe_sink.adapters.shown_positions import decided_positions
 from services.stripe_sink.app.capture_catalogue import CaptureCatalogue
 from services.stripe_sink.app.capture_closing import CaptureClosing
 from services.stripe_sink.app.capture_gauges import CaptureGauges
 from services.stripe_sink.app.restored import disarm_restored
 from services.stripe_sink.config import CAPTURE_GROUP, Settings
 from services.stripe_sink.core import capture as core
-from services.stripe_sink.core.inflow import Inflow, Kind, Step, reading_from
+from services.stripe_sink.core.inflow import Beginning, Inflow, Kind, Step, reading_from
 from services.stripe_sink.core.restored import behind
 from services.stripe_sink.metrics import capture as metrics
 from trueup.contracts.codec import Decoder, decode_progress
@@ -80,6 +82,7 @@ class Capture:
         self._inflows: dict[int, Inflow] = {}
         # How far the progress topic was captured here, also of partitions that went to another sink since: the ledger is never behind it.
         self._reached: dict[int, int] = {}
+        self._broker = CaptureEnds(self._ends_reader, self._topics.topic)
         self._gauges = CaptureGauges(registry, self._topics.topic, self._ends_reader)
         self._ends: dict[At, int] = {}
         self._paused: set[At] = set()
@@ -228,7 +231,7 @@ class Capture:
             self._schema_seen = True
         # Before anything is shown to Kafka of what the ledger says now: what was shown is the other thing that a lost past is known by.
         self._look_back()
-        beginnings = {partition: self._beginnings(partition) for partition in [*self._inflows, *missing]}
+        beginnings = {partition: self._broker.beginnings(partition) for partition in [*self._inflows, *missing]}
         taken = {partition: self._claim(partition, beginnings[partition]) for partition in missing}
         self._read_again(taken, beginnings)
         for partition, inflow in taken.items():
@@ -244,39 +247,43 @@ class Capture:
         self._paused.clear()
         self._topics.begin(
             {
-                partition: {kind: reading_from(position, beginnings[partition][kind]) for kind, position in inflow.reads_from.items()}
+                partition: {kind: reading_from(position, beginnings[partition][kind]) for kind, position in inflow.positions.items()}
                 for partition, inflow in self._inflows.items()
             }
         )
 
     def _look_for_beginnings(self) -> None:
         """Of a new ledger on topics whose first records are gone."""
-        found = [
-            partition
-            for partition, inflow in self._inflows.items()
-            if inflow.looks_for_its_beginning and inflow.look(self._read_to_their_ends(partition))
-        ]
+        found = False
+        for partition, inflow in list(self._inflows.items()):
+            if inflow.looks_for_its_beginning:
+                beginning = inflow.look(self._broker.read_to_their_ends(partition, self._ends))
+                found = (beginning is not None and self._begin(inflow, beginning)) or found
         if found:
-            self._read_again({}, {partition: self._beginnings(partition) for partition in self._inflows})
-            for partition in found:
-                self._log.info("a new ledger begins", partition=partition, reads_from=self._inflows[partition].reads_from)
+            self._read_again({}, {partition: self._broker.beginnings(partition) for partition in self._inflows})
 
-    def _read_to_their_ends(self, partition: int) -> set[Kind]:
-        """Topics of which everything has been read that was committed before this was asked."""
+    def _begin(self, inflow: Inflow, beginning: Beginning) -> bool:
+        source_offset = beginning.source_offset
+        if source_offset is None:
+            try:
+                source_offset = decided_positions(self._settings).get(inflow.partition)
+            except KafkaException as failure:
+                raise Transient(f"the broker does not say what dedupe has decided: {failure}") from failure
+        moves = [ledger.Advance(self._topics.topic[kind], inflow.positions[kind], beginning.positions[kind]) for kind in Kind]
         try:
-            return {
-                kind
-                for kind, name in self._topics.topic.items()
-                if (end := self._ends.get((kind, partition))) is not None and self._ends_reader.low_and_high(name, partition)[1] == end
-            }
-        except KafkaException as failure:
-            raise Transient(f"the broker does not say where topics end: {failure}") from failure
+            self._session.run(lambda connection: ledger.begin(connection, inflow.partition, inflow.epoch, moves, source_offset))
+        except ledger.Fenced as fenced:
+            self._let_go(inflow, fenced)
+            return False
+        self._inflows[inflow.partition] = inflow.begun(beginning)
+        self._log.info("a new ledger begins", partition=inflow.partition, positions=beginning.positions, source_offset=source_offset)
+        return True
 
-    def _beginnings(self, partition: int) -> dict[Kind, int]:
-        try:
-            return {kind: self._ends_reader.low_and_high(name, partition)[0] for kind, name in self._topics.topic.items()}
-        except KafkaException as failure:
-            raise Transient(f"the broker does not say where topics begin: {failure}") from failure
+    def _let_go(self, inflow: Inflow, fenced: ledger.Fenced) -> None:
+        self._log.warning("fenced", partition=inflow.partition, why=str(fenced))
+        self._registry.increase(metrics.FENCED)
+        del self._inflows[inflow.partition]
+        self._retake_at = time.monotonic() + RETAKE_SECONDS
 
     def _claim(self, partition: int, beginnings: Mapping[Kind, int]) -> Inflow:
         by_topic = {self._topics.topic[kind]: offset for kind, offset in beginnings.items()}
@@ -320,16 +327,13 @@ class Capture:
         try:
             captured = self._session.run(lambda connection: ledger.capture(connection, self._settings.room, batch, subjects))
         except ledger.Fenced as fenced:
-            self._log.warning("fenced", partition=inflow.partition, why=str(fenced))
-            self._registry.increase(metrics.FENCED)
-            del self._inflows[inflow.partition]
-            self._retake_at = time.monotonic() + RETAKE_SECONDS
+            self._let_go(inflow, fenced)
             return 0
         self._registry.observe(metrics.COMMIT_SECONDS, time.monotonic() - began)
         inflow.captured(step, subjects)
         self._reached[inflow.partition] = inflow.positions[Kind.PROGRESS]
         self._topics.show_positions(inflow.partition, inflow.positions)
-        self._count(captured)
+        self._gauges.count(captured)
         self._work += max(1, step.events)
         return step.events
 
@@ -340,17 +344,6 @@ class Capture:
         if unknown:
             numbers |= self._session.run(lambda connection: ledger.number_subjects(connection, unknown))
         return numbers
-
-    def _count(self, captured: ledger.Captured) -> None:
-        decision = captured.decision
-        late = sum([row.late for row in decision.events])
-        counts = (len(decision.events) - late, late, len(decision.duplicates), len(decision.conflicts), len(decision.refusals))
-        for outcome, count in zip(metrics.OUTCOMES, counts, strict=True):
-            self._registry.increase(metrics.EVENTS, count, room=metrics.ROOM, outcome=outcome)
-        for row in decision.source_batches:
-            if not row.arrived.events:
-                continue  # over control records alone: the arrival that it names is that of an older one
-            self._registry.observe(metrics.ARRIVAL_TO_LEDGER, max(0, captured.recorded_at_ms - row.last_arrival_ms) / 1_000)
 
     def _wait_for(self, away: Transient) -> None:
         """The ledger or the broker is away: everything stays as it is, and the same work is tried again a little later."""

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException
 from services.stripe_sink.adapters.capture_topics import At
 from services.stripe_sink.core.inflow import Inflow, Kind
 from services.stripe_sink.metrics import capture as metrics
+from trueup.ledger.store.capture import Captured
 from trueup.runtime import log
 from trueup.runtime.kafka import OffsetsReader
 from trueup.runtime.metrics import Registry
@@ -37,6 +38,18 @@ class CaptureGauges:
         except KafkaException as failure:
             # The first answer that does not come is the last one asked for: each would be waited for.
             self._log.info("lag not known", why=str(failure))
+
+    def count(self, captured: Captured) -> None:
+        """Count what one transaction wrote, and how long it took to get there."""
+        decision = captured.decision
+        late = sum([row.late for row in decision.events])
+        counts = (len(decision.events) - late, late, len(decision.duplicates), len(decision.conflicts), len(decision.refusals))
+        for outcome, count in zip(metrics.OUTCOMES, counts, strict=True):
+            self._registry.increase(metrics.EVENTS, count, room=metrics.ROOM, outcome=outcome)
+        for row in decision.source_batches:
+            if not row.arrived.events:
+                continue  # over control records alone: the arrival that it names is that of an older one
+            self._registry.observe(metrics.ARRIVAL_TO_LEDGER, max(0, captured.recorded_at_ms - row.last_arrival_ms) / 1_000)
 
     def _lag(self, inflows: Mapping[int, Inflow], at_their_ends: Collection[At]) -> dict[tuple[str, ...], float]:
         found: dict[tuple[str, ...], float] = {}

@@ -87,21 +87,16 @@ UNREAD = frozenset({RefusalReason.UNDECODABLE, RefusalReason.UNKNOWN_SCHEMA})
 _CARRIERS = (Kind.ON_TIME, Kind.LATE, Kind.REJECTED)
 
 
-@dataclass(slots=True)
-class _Beginning:
-    """Where a new ledger begins on old topics, as far as it is known.
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where a new ledger begins on old topics.
 
     Retention takes whole segments away, which end elsewhere in each topic: the first progress records that are kept may announce what is
     gone. A ledger begins behind the last of those, for what is announced and not there can never be accounted for.
     """
 
-    doubtful: set[Kind]  # Carriers that retention has been at, of which the progress record in hand may announce something that is gone.
-    source_offset: int | None = None
-    progress_offset: int | None = None
-
-    def behind(self, torn: _Waiting) -> None:
-        """Something of this progress record is gone."""
-        self.source_offset, self.progress_offset = torn.record.next_offset, torn.offset + 1
+    positions: Mapping[Kind, int]
+    source_offset: int | None  # in the source topic; None where no progress record is kept, which would say
 
 
 class Inflow:
@@ -114,24 +109,24 @@ class Inflow:
         source_begin: int | None,
         source_position: int | None,
         epoch: int = 0,
-        beginning: _Beginning | None = None,
+        *,
+        looked: bool = False,
     ) -> None:
-        """Begin where the ledger stands: it holds this partition's source from `source_begin` up to `source_position`."""
+        """Begin where the ledger stands: it holds this partition's source from `source_begin` up to `source_position`.
+
+        A ledger that holds nothing of topics that have no beginning any more has to look where it can begin, unless it has `looked`.
+        """
         self.partition = partition
         self.epoch = epoch
         self._positions = dict(positions)
+        self._read_to = dict(positions)
         self._source_begin = source_begin
         self._source_position = source_position
-        if beginning is None:
-            trimmed = {kind for kind in _CARRIERS if positions[kind] > 0}
-            beginning = _Beginning(trimmed if source_position is None else set())
-        self._beginning, self._looking = beginning, bool(beginning.doubtful)
-        self.reads_from = dict(positions)
-        if not self._looking and beginning.progress_offset is not None:
-            self.reads_from[Kind.PROGRESS] = beginning.progress_offset
-            self._source_begin = self._source_position = beginning.source_offset
-        self._read_to = dict(self.reads_from)
         self._new = source_position is None
+        self._looking = self._new and not looked and any(positions.values())
+        # Carriers that retention has been at, of which the progress record in hand may announce something that is gone.
+        self._doubtful = {kind for kind in _CARRIERS if self._looking and positions[kind] > 0}
+        self._begins_at: tuple[int, int] | None = None  # offsets in the source topic and in the progress topic
         self._passed_over = dict(positions)
         self._begun: set[Kind] = set()
         self._carried: dict[Kind, deque[Raw]] = {kind: deque() for kind in _CARRIERS}
@@ -142,10 +137,13 @@ class Inflow:
     def again(self) -> Inflow:
         """The same partition with nothing read yet, where the ledger stands now."""
         if self._new:
-            # What was read so far may have told where it begins, and is in no ledger.
-            beginning = None if self._beginning.doubtful else self._beginning
-            return Inflow(self.partition, self._positions, None, None, self.epoch, beginning)
+            # What was read so far told where it begins, and is in no ledger.
+            return Inflow(self.partition, self._positions, None, None, self.epoch, looked=not self._looking)
         return Inflow(self.partition, self._positions, self._source_begin, self._source_position, self.epoch)
+
+    def begun(self, beginning: Beginning) -> Inflow:
+        """The same partition, to be read from where a new ledger begins."""
+        return Inflow(self.partition, beginning.positions, None, None, self.epoch, looked=True)
 
     @property
     def positions(self) -> Mapping[Kind, int]:
@@ -184,7 +182,9 @@ class Inflow:
             raise Broken(f"partition {self.partition}: a progress record of source partition {record.source_partition} stands here")
         check_chain(self._progress[-1].record.next_offset if self._progress else self._source_position, record)
         self._progress.append(_Waiting(offset, record))
-        if self._source_begin is None and not self._looking:
+        if self._looking:
+            self._begins_at = self._begins_at or (record.first_offset, offset)
+        elif self._source_begin is None:
             self._source_begin = record.first_offset
             for kind in _CARRIERS:
                 self._pass_over_what_came_before(kind)
@@ -194,12 +194,22 @@ class Inflow:
         """Whether it is still to be found out where this ledger can begin; nothing can be captured before it is read from there."""
         return self._looking
 
-    def look(self, read_to_their_ends: Collection[Kind]) -> bool:
-        """Go through what was read; True once it is known where to begin, and all is to be read `again` from there.
+    def look(self, read_to_their_ends: Collection[Kind]) -> Beginning | None:
+        """Go through what was read; gives where to begin once it is known.
 
         Of a topic that was read to its end nothing more will come of what the progress records read so far announce.
         """
-        doubtful = self._beginning.doubtful
+        if not self._all_whole_from_here(read_to_their_ends):
+            return None
+        if self._begins_at is None:
+            # No progress record is kept: what lies on the other topics was announced by none that could still be read.
+            return Beginning(dict(self._read_to), None) if all(kind in read_to_their_ends for kind in Kind) else None
+        source_offset, progress_offset = self._begins_at
+        positions = {kind: self._first_from(kind, source_offset) for kind in _CARRIERS}
+        return Beginning({**positions, Kind.PROGRESS: progress_offset}, source_offset)
+
+    def _all_whole_from_here(self, read_to_their_ends: Collection[Kind]) -> bool:
+        doubtful = self._doubtful
         while doubtful and self._progress:
             first = self._progress[0]
             for kind in tuple(doubtful):
@@ -209,12 +219,18 @@ class Inflow:
             if None in whole.values():
                 return False
             if False in whole.values():
-                self._beginning.behind(first)
+                self._begins_at = first.record.next_offset, first.offset + 1
             self._progress.popleft()
             self._source_position = first.record.next_offset
         if doubtful and Kind.PROGRESS in read_to_their_ends and all(self._carried[kind] or kind in read_to_their_ends for kind in doubtful):
             doubtful.clear()
         return not doubtful
+
+    def _first_from(self, kind: Kind, source_offset: int) -> int:
+        """Where a topic's first record stands that came from this source offset or a later one, of those that were read."""
+        return next(
+            (raw.offset for raw in self._carried[kind] if _source_offset(raw, self.partition) >= source_offset), self._read_to[kind]
+        )
 
     def _is_whole(self, waiting: _Waiting, kind: Kind, read_to_its_end: bool) -> bool | None:
         """Whether a topic still holds all that a progress record announces; None while it has not been read far enough."""

@@ -6,16 +6,17 @@ from contextlib import closing
 from pathlib import Path
 
 import psycopg
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from tests.conftest import PARTITIONS
 from tests.makers.capture_batches import make_announced, make_event
 from tests.makers.capture_topics import Announcer, Delivery, Sink, wait_for_all_idle
 from tests.makers.ledger_books import assert_books_are
 from trueup.contracts.events import UsageEvent
-from trueup.ledger.store import proof
+from trueup.contracts.topics import DEDUPE_GROUP
+from trueup.ledger.store import periods, proof
 from trueup.ledger.store.connection import connect
-from trueup.runtime.kafka import OffsetsReader, admin
+from trueup.runtime.kafka import OffsetsReader, admin, consumer_options
 from trueup.runtime.settings import StreetSettings
 
 
@@ -118,3 +119,37 @@ def test_a_new_ledger_begins_where_everything_that_was_announced_is_still_there(
         assert_books_are(looking, [*whole, *after])
     finally:
         sink.stop()
+
+
+def test_a_new_ledger_passes_over_what_nothing_announces_any_more(
+    announcer: Announcer, settings: StreetSettings, tmp_path: Path, looking: psycopg.Connection
+) -> None:
+    """Refused records outlive what announced them: they waited without an end, and halted the sink once they were gone as well."""
+    announcer.announce(0, [b"garbage"])
+    names = announcer.names
+    with closing(OffsetsReader(settings)) as ends:
+        progress, rejected = (ends.low_and_high(topic, 0)[1] for topic in (names.progress, names.rejected))
+    _delete(announcer, {names.progress: progress}, 0)
+    dedupe = Consumer(consumer_options(settings, DEDUPE_GROUP))
+    dedupe.commit(offsets=[TopicPartition(names.usage_events, 0, 7)], asynchronous=False)
+    dedupe.close()
+    first = Sink(settings, "stripe-sink-1", tmp_path)
+    wait_for_all_idle([first], PARTITIONS)
+    first.stop()
+    with connect(settings.postgres_dsn, "test") as ledger:
+        # So that a close does not wait for what can never come.
+        assert periods.captured_offsets(ledger, [0, 1]) == {0: 7, 1: 0}
+    _delete(announcer, {names.rejected: rejected}, 0)
+    again = Sink(settings, "stripe-sink-1", tmp_path)
+    try:
+        wait_for_all_idle([again], PARTITIONS)
+        announcer.next_offset[0] = 7
+        after, deliveries = _deliveries("after")
+        announcer.announce(0, deliveries)
+        wait_for_all_idle([again], PARTITIONS)
+        assert_books_are(looking, after)
+        with connect(settings.postgres_dsn, "test") as ledger:
+            assert periods.captured_offsets(ledger, [0]) == {0: announcer.next_offset[0]}
+            assert {check.check_name for check in proof.prove(ledger).checks if check.violations} == set()
+    finally:
+        again.stop()

@@ -155,19 +155,29 @@ def kept(connection: psycopg.Connection, identities: Sequence[bytes]) -> dict[by
         return dict(cursor.fetchall())
 
 
+def begin(connection: psycopg.Connection, partition: int, epoch: int, advances: Sequence[Advance], source_offset: int | None) -> None:
+    """Let a ledger that holds nothing of a partition begin further on, at this offset of the source topic as far as that is known."""
+    with connection.transaction():
+        _move(connection, "begin", partition, epoch, advances, source_offset=source_offset)
+
+
 def _advance(connection: psycopg.Connection, batch: Batch) -> None:
-    moved = connection.execute(
-        queries.load("capture")["advance"],
-        {
-            "topics": [advance.topic for advance in batch.advances],
-            "expected": [advance.expected for advance in batch.advances],
-            "next": [advance.next for advance in batch.advances],
-            "partition": batch.partition,
-            "epoch": batch.epoch,
-        },
-    ).rowcount
-    if moved != len(batch.advances):
-        raise Fenced(f"partition {batch.partition}: epoch {batch.epoch} may not move its positions any more")
+    _move(connection, "advance", batch.partition, batch.epoch, batch.advances)
+
+
+def _move(
+    connection: psycopg.Connection, query: str, partition: int, epoch: int, advances: Sequence[Advance], **others: int | None
+) -> None:
+    given = {
+        "topics": [advance.topic for advance in advances],
+        "expected": [advance.expected for advance in advances],
+        "next": [advance.next for advance in advances],
+        "partition": partition,
+        "epoch": epoch,
+        **others,
+    }
+    if connection.execute(queries.load("capture")[query], given).rowcount != len(advances):
+        raise Fenced(f"partition {partition}: epoch {epoch} may not move its positions any more")
 
 
 def _write_events(

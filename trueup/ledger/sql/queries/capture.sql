@@ -18,6 +18,13 @@ select
     (select s.first_offset from ledger.source_batch s where s.source_partition = %(partition)s order by s.first_offset limit 1),
     (select s.next_offset from ledger.source_batch s where s.source_partition = %(partition)s order by s.first_offset desc limit 1);
 
+-- name: begin
+-- A new ledger on old topics begins where everything that was announced is still there; under this owner's epoch, from where it stood.
+update ops.source_offset o
+set next_offset = v.next, beginning = v.next, source_offset = %(source_offset)s, updated_at = ops.now()
+from unnest(%(topics)s::text[], %(expected)s::bigint[], %(next)s::bigint[]) v (topic, expected, next)
+where o.topic = v.topic and o.partition = %(partition)s and o.epoch = %(epoch)s and o.next_offset = v.expected;
+
 -- name: advance
 -- Every topic's position moves from exactly where this owner left it, under its own epoch, or the whole batch is refused.
 update ops.source_offset o

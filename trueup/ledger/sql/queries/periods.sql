@@ -118,6 +118,9 @@ order by p.period_end, p.subscription_item_id;
 -- Up to which offset each of these partitions of the source topic is captured.
 select g.partition, coalesce((
     select s.next_offset from ledger.source_batch s where s.source_partition = g.partition order by s.first_offset desc limit 1
+), (
+    -- Nothing before it can ever be captured here.
+    select max(o.source_offset) from ops.source_offset o where o.partition = g.partition
 ), 0)
 from unnest(%(partitions)s::integer[]) as g (partition);
 

@@ -16,4 +16,7 @@ left join ledger.event e on e.identity = %(identity)s and e.source = %(source)s 
 -- Up to which offset a partition of the source topic was captured.
 select coalesce((
     select s.next_offset from ledger.source_batch s where s.source_partition = %(partition)s order by s.first_offset desc limit 1
+), (
+    -- Nothing before it can ever be captured here.
+    select max(o.source_offset) from ops.source_offset o where o.partition = %(partition)s
 ), 0);

@@ -15,7 +15,8 @@ comment on column ops.source_offset.topic is 'The topic''s name on the cluster.'
 comment on column ops.source_offset.partition is 'Its partition.';
 comment on column ops.source_offset.epoch is 'Raised by every new owner; a batch under an older one is refused.';
 comment on column ops.source_offset.next_offset is 'Where to read on.';
-comment on column ops.source_offset.beginning is 'Where the topic began when this ledger took it up.';
+comment on column ops.source_offset.beginning is 'Where in the topic this ledger began: at its first record then, or behind what retention had torn.';
+comment on column ops.source_offset.source_offset is 'From which offset of the source topic on this ledger can hold anything, where it began on topics without their beginning; null where it read them from the start.';
 comment on column ops.source_offset.holder is 'The room that claimed it last.';
 comment on column ops.source_offset.updated_at is 'When it moved last.';
 
