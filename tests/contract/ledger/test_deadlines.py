@@ -14,7 +14,7 @@ from tests.makers.capture_batches import make_announced, make_event, make_forwar
 from tests.makers.true_ledger import ACK, CATALOGUE_TOML, HOUR_MS, MINUTE_MS, NOON_MS, RETRY, UNKNOWN, TrueLedger, true_ledger
 from trueup.ledger.intents import Draft
 from trueup.ledger.periods import PeriodEvent, PeriodFact
-from trueup.ledger.store import customers, periods, plans, proof
+from trueup.ledger.store import customers, flush, periods, plans, proof
 from trueup.ledger.store.dispatch import cuts, lanes, settlements
 from trueup.ledger.store.instants import instant
 
@@ -448,3 +448,18 @@ def test_a_margin_that_is_raised_later_makes_no_earlier_call_too_late(ledger: Tr
     assert len(ledger.send(ACK, deadline_ms - HOUR_MS)) == 1
     ledger.set_now(deadline_ms)
     apply_second(ledger, CATALOGUE_TOML.replace('unit = "token"', 'unit = "token"\nclose_margin = "PT4H"'), deadline_ms)
+
+
+def test_a_flush_hurries_nothing_that_has_not_begun_by_now(ledger: TrueLedger) -> None:
+    """The clock may step back after the request, as after a failover to a server that is behind: Stripe takes no date ahead of its own."""
+    used_ms = NOON_MS + 16 * MINUTE_MS
+    _use(ledger, (used_ms, 7))
+    assert ledger.cut(used_ms) == 0
+    flush.request(ledger.writer, "acme", "a person asked")
+    assert flush.pending(ledger.writer)
+    ledger.set_now(NOON_MS + 14 * MINUTE_MS)
+    assert not flush.pending(ledger.writer)
+    assert flush.hasten(ledger.writer) == 0
+    ledger.set_now(used_ms)
+    assert flush.hasten(ledger.writer) == 1
+    assert ledger.cut(used_ms) == 1
