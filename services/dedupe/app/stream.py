@@ -101,8 +101,7 @@ class Stream:
             if not self._decide_and_commit(records):
                 return 0
         self._note_ends(fetched)
-        if not count:
-            self._pass_over_markers()
+        self._pass_over_markers()
         self._show_gauges()
         return count
 

@@ -6,6 +6,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicParti
 
 from services.stripe_sink.config import CAPTURE_GROUP, Settings
 from trueup.contracts.topics import DEDUPE_GROUP, TopicNames
+from trueup.runtime import log
 from trueup.runtime.kafka import consumer_options
 
 ANSWER_SECONDS = 5.0
@@ -16,9 +17,13 @@ def shown_positions(settings: Settings) -> dict[int, int]:
     return _committed(settings, CAPTURE_GROUP, TopicNames(settings.topic_prefix).progress)
 
 
-def decided_positions(settings: Settings) -> dict[int, int]:
-    """The dedupe room's offsets on the source topic, by partition; KafkaException while nobody says."""
-    return _committed(settings, DEDUPE_GROUP, TopicNames(settings.topic_prefix).usage_events)
+def decided_positions(settings: Settings) -> dict[int, int] | None:
+    """The dedupe room's offsets on the source topic, by partition; None while nobody says, which is logged."""
+    try:
+        return _committed(settings, DEDUPE_GROUP, TopicNames(settings.topic_prefix).usage_events)
+    except KafkaException as failure:
+        log.get("capture").warning("what dedupe has decided is not known", why=str(failure))
+        return None
 
 
 def _committed(settings: Settings, group: str, topic: str) -> dict[int, int]:

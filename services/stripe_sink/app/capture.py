@@ -80,6 +80,7 @@ class Capture:
         self._closing = CaptureClosing(self._session)
         self._decode = Decoder(settings.confluent_schema_ids).decode_batch
         self._inflows: dict[int, Inflow] = {}
+        self._looked: set[int] = set()  # partitions of which it was found out, since they were assigned, where a new ledger begins
         # How far the progress topic was captured here, also of partitions that went to another sink since: the ledger is never behind it.
         self._reached: dict[int, int] = {}
         self._broker = CaptureEnds(self._ends_reader, self._topics.topic)
@@ -166,6 +167,7 @@ class Capture:
         fetched = self._topics.read(READ_RECORDS, BUSY_WAIT_SECONDS if waits and not self._trouble else IDLE_WAIT_SECONDS)
         if fetched is None:
             self._inflows.clear()
+            self._looked.clear()
             self._retake_at = 0.0
             return
         for kind, partition, raw in fetched.records:
@@ -215,6 +217,7 @@ class Capture:
     def _begin_anew(self) -> None:
         """Forget whatever a ledger said that may be gone; everything is read again from where the one that answers now stands."""
         self._inflows.clear()
+        self._looked.clear()
         self._catalogue.record_again()
         self._closing = CaptureClosing(self._session)
         self._schema_seen = False
@@ -233,15 +236,7 @@ class Capture:
         self._look_back()
         beginnings = {partition: self._broker.beginnings(partition) for partition in [*self._inflows, *missing]}
         taken = {partition: self._claim(partition, beginnings[partition]) for partition in missing}
-        self._read_again(taken, beginnings)
-        for partition, inflow in taken.items():
-            self._reached[partition] = inflow.positions[Kind.PROGRESS]
-            # Also where nothing new comes for a while: what is shown is what a restored ledger is told by.
-            self._topics.show_positions(partition, inflow.positions)
-        self._log.info("took over", partitions=missing)
-
-    def _read_again(self, taken: dict[int, Inflow], beginnings: Mapping[int, Mapping[Kind, int]]) -> None:
-        """Read these, and whatever is held already, from where the ledger stands: the client knows only whole assignments."""
+        # Whoever is held already is read anew too: the client knows only whole assignments.
         self._inflows = {partition: inflow.again() for partition, inflow in self._inflows.items()} | taken
         self._ends.clear()
         self._paused.clear()
@@ -251,33 +246,41 @@ class Capture:
                 for partition, inflow in self._inflows.items()
             }
         )
+        for partition, inflow in taken.items():
+            self._reached[partition] = inflow.positions[Kind.PROGRESS]
+            # Also where nothing new comes for a while: what is shown is what a restored ledger is told by.
+            self._topics.show_positions(partition, inflow.positions)
+        self._log.info("took over", partitions=missing)
 
     def _look_for_beginnings(self) -> None:
         """Of a new ledger on topics whose first records are gone."""
-        found = False
-        for partition, inflow in list(self._inflows.items()):
-            if inflow.looks_for_its_beginning:
-                beginning = inflow.look(self._broker.read_to_their_ends(partition, self._ends))
-                found = (beginning is not None and self._begin(inflow, beginning)) or found
-        if found:
-            self._read_again({}, {partition: self._broker.beginnings(partition) for partition in self._inflows})
+        found = {
+            partition: beginning
+            for partition, inflow in self._inflows.items()
+            if inflow.looks_for_its_beginning
+            and (beginning := inflow.look(self._broker.read_to_their_ends(partition, self._ends))) is not None
+        }
+        unannounced = [partition for partition, beginning in found.items() if beginning.source_offset is None]
+        decided = decided_positions(self._settings) if unannounced else {}
+        for partition in unannounced:
+            # What was decided meanwhile stands on the topics now, and is read first.
+            if decided is None or self._broker.read_to_their_ends(partition, self._ends) != set(Kind):
+                del found[partition]
+        for partition, beginning in found.items():
+            self._begin(self._inflows[partition], beginning, (decided or {}).get(partition))
 
-    def _begin(self, inflow: Inflow, beginning: Beginning) -> bool:
-        source_offset = beginning.source_offset
-        if source_offset is None:
-            try:
-                source_offset = decided_positions(self._settings).get(inflow.partition)
-            except KafkaException as failure:
-                raise Transient(f"the broker does not say what dedupe has decided: {failure}") from failure
+    def _begin(self, inflow: Inflow, beginning: Beginning, decided_offset: int | None) -> None:
+        source_offset = decided_offset if beginning.source_offset is None else beginning.source_offset
         moves = [ledger.Advance(self._topics.topic[kind], inflow.positions[kind], beginning.positions[kind]) for kind in Kind]
         try:
             self._session.run(lambda connection: ledger.begin(connection, inflow.partition, inflow.epoch, moves, source_offset))
         except ledger.Fenced as fenced:
             self._let_go(inflow, fenced)
-            return False
-        self._inflows[inflow.partition] = inflow.begun(beginning)
+            return
         self._log.info("a new ledger begins", partition=inflow.partition, positions=beginning.positions, source_offset=source_offset)
-        return True
+        # Taken anew from where the ledger stands now: as long as that does not work, nothing of it is captured.
+        del self._inflows[inflow.partition]
+        self._looked.add(inflow.partition)
 
     def _let_go(self, inflow: Inflow, fenced: ledger.Fenced) -> None:
         self._log.warning("fenced", partition=inflow.partition, why=str(fenced))
@@ -289,7 +292,8 @@ class Capture:
         by_topic = {self._topics.topic[kind]: offset for kind, offset in beginnings.items()}
         claim = self._session.run(lambda connection: ledger.claim(connection, self._holder, partition, by_topic))
         positions = {kind: claim.positions[topic] for kind, topic in self._topics.topic.items()}
-        return Inflow(partition, positions, claim.source_begin, claim.source_position, claim.epoch)
+        looked = partition in self._looked
+        return Inflow(partition, positions, claim.source_begin, claim.source_position, claim.epoch, looked=looked)
 
     def _follow_catalogue(self) -> None:
         """At leisure; before a batch is decided it is read once more, to an end asked for after the batch was read."""

@@ -141,10 +141,6 @@ class Inflow:
             return Inflow(self.partition, self._positions, None, None, self.epoch, looked=not self._looking)
         return Inflow(self.partition, self._positions, self._source_begin, self._source_position, self.epoch)
 
-    def begun(self, beginning: Beginning) -> Inflow:
-        """The same partition, to be read from where a new ledger begins."""
-        return Inflow(self.partition, beginning.positions, None, None, self.epoch, looked=True)
-
     @property
     def positions(self) -> Mapping[Kind, int]:
         """Where the ledger stands on each topic."""
@@ -199,11 +195,16 @@ class Inflow:
 
         Of a topic that was read to its end nothing more will come of what the progress records read so far announce.
         """
+        if self._begins_at is None:
+            if Kind.PROGRESS not in read_to_their_ends:
+                return None
+            # No progress record is kept: what lies on the other topics was announced by none that could still be read. Let go of at once,
+            # since a topic that has much of it is read on only then.
+            for held in self._carried.values():
+                held.clear()
+            return Beginning(dict(self._read_to), None) if all(kind in read_to_their_ends for kind in Kind) else None
         if not self._all_whole_from_here(read_to_their_ends):
             return None
-        if self._begins_at is None:
-            # No progress record is kept: what lies on the other topics was announced by none that could still be read.
-            return Beginning(dict(self._read_to), None) if all(kind in read_to_their_ends for kind in Kind) else None
         source_offset, progress_offset = self._begins_at
         positions = {kind: self._first_from(kind, source_offset) for kind in _CARRIERS}
         return Beginning({**positions, Kind.PROGRESS: progress_offset}, source_offset)

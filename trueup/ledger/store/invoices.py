@@ -137,6 +137,7 @@ def store_invoices(connection: psycopg.Connection, stripe_customer: str, invoice
                 | {
                     "subscription_item_ids": [line.subscription_item_id for line in billed],
                     "period_starts": [instant(line.period_start_ms) for line in billed],
+                    "period_ends": [instant(line.period_end_ms) for line in billed],
                 },
             )
         return changed

@@ -199,7 +199,7 @@ def test_new_ledger_begins_behind_the_last_progress_record_of_which_something_is
     found = found or inflow.look(list(Kind))
     assert found is not None
     assert found.source_offset == ([one.progress.first_offset for one in BATCHES] + [9])[begins_with]
-    inflow = inflow.begun(found)
+    inflow = Inflow(0, found.positions, None, None, looked=True)
     for _rebalance in range(2):
         inflow = inflow.again()
         _read(inflow, kept)
@@ -232,10 +232,11 @@ def test_new_ledger_passes_over_what_no_progress_record_is_kept_of():
     inflow = Inflow(0, {**START, Kind.PROGRESS: 4}, None, None)
     inflow.add(Kind.REJECTED, _raw(0, b"x", 3))
     assert inflow.look({Kind.ON_TIME, Kind.LATE, Kind.REJECTED}) is None, "a progress record may come"
+    assert inflow.look({Kind.ON_TIME, Kind.LATE, Kind.PROGRESS}) is None, "more refused ones may"
+    assert inflow.waiting(Kind.REJECTED) == 0, "and are read on, whatever the limits say"
     beginning = inflow.look(list(Kind))
     assert (beginning.positions, beginning.source_offset) == ({**START, Kind.REJECTED: 1, Kind.PROGRESS: 4}, None)
-    inflow = inflow.begun(beginning)
-    assert inflow.empty and not inflow.looks_for_its_beginning
+    assert not Inflow(0, beginning.positions, None, None, looked=True).looks_for_its_beginning
 
 
 @pytest.mark.parametrize(

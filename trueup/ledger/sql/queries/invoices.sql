@@ -121,8 +121,10 @@ where p.stripe_customer = %(stripe_customer)s and p.subscription_id <> all (%(su
 -- name: forget_billed_lines
 -- What was to come and is on an invoice by now.
 delete from ops.invoice_preview_line p
-using unnest(%(subscription_item_ids)s::text[], %(period_starts)s::timestamptz[]) as b (subscription_item_id, period_start)
-where p.stripe_customer = %(stripe_customer)s and p.subscription_item_id = b.subscription_item_id and p.period_start = b.period_start;
+using unnest(%(subscription_item_ids)s::text[], %(period_starts)s::timestamptz[], %(period_ends)s::timestamptz[])
+    as b (subscription_item_id, period_start, period_end)
+where p.stripe_customer = %(stripe_customer)s and p.subscription_item_id = b.subscription_item_id and p.period_start = b.period_start
+    and p.period_end <= b.period_end;
 
 -- name: store_preview_line
 insert into ops.invoice_preview_line (

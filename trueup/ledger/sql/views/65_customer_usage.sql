@@ -103,5 +103,8 @@ join ledger.invoice_line l on l.snapshot_id = s.snapshot_id
 where s.finalized_at is not null and s.status in ('open', 'paid', 'uncollectible') and l.stripe_event_name is not null
     and not exists (select from ledger.invoice_snapshot n where n.invoice_id = s.invoice_id and n.snapshot_id > s.snapshot_id);
 
+-- A new ledger that holds nothing of a partition yet has all that it can ever hold from before where it began.
 create view derived.source_progress as
-select s.source_partition, s.first_offset, s.next_offset, s.last_arrival from ledger.source_batch s;
+select s.source_partition, s.first_offset, s.next_offset, s.last_arrival from ledger.source_batch s
+union all
+select o.partition, -1, max(o.source_offset), null from ops.source_offset o where o.source_offset is not null group by o.partition;
