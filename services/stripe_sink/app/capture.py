@@ -91,7 +91,7 @@ class Capture:
         self._trouble = ""
         self._schema_seen = False
         self._retry_seconds = FIRST_RETRY_SECONDS
-        self._not_before = self._retake_at = self._look_back_at = self._catalogue_at = self._measure_at = 0.0
+        self._not_before = self._retake_at = self._ask_decided_at = self._look_back_at = self._catalogue_at = self._measure_at = 0.0
         self._status = _Status(at_seconds=time.monotonic())
         self._asking = threading.Lock()
         self._asking_ends = OffsetsReader(settings)
@@ -261,11 +261,13 @@ class Capture:
             and (beginning := inflow.look(self._broker.read_to_their_ends(partition, self._ends))) is not None
         }
         unannounced = [partition for partition, beginning in found.items() if beginning.source_offset is None]
-        decided = decided_positions(self._settings) if unannounced else {}
+        decided = None
+        if unannounced and time.monotonic() >= self._ask_decided_at:
+            self._ask_decided_at = time.monotonic() + RETAKE_SECONDS
+            decided = decided_positions(self._settings)
         for partition in unannounced:
-            # What was decided meanwhile stands on the topics now, and is read first.
             if decided is None or self._broker.read_to_their_ends(partition, self._ends) != set(Kind):
-                del found[partition]
+                del found[partition]  # what was decided meanwhile stands on the topics now, and is read first
         for partition, beginning in found.items():
             self._begin(self._inflows[partition], beginning, (decided or {}).get(partition))
 
@@ -278,9 +280,9 @@ class Capture:
             self._let_go(inflow, fenced)
             return
         self._log.info("a new ledger begins", partition=inflow.partition, positions=beginning.positions, source_offset=source_offset)
-        # Taken anew from where the ledger stands now: as long as that does not work, nothing of it is captured.
-        del self._inflows[inflow.partition]
+        del self._inflows[inflow.partition]  # claimed anew from where the ledger stands: until that works, nothing of it is captured
         self._looked.add(inflow.partition)
+        self._reached[inflow.partition] = beginning.positions[Kind.PROGRESS]
 
     def _let_go(self, inflow: Inflow, fenced: ledger.Fenced) -> None:
         self._log.warning("fenced", partition=inflow.partition, why=str(fenced))

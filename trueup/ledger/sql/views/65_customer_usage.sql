@@ -107,4 +107,5 @@ where s.finalized_at is not null and s.status in ('open', 'paid', 'uncollectible
 create view derived.source_progress as
 select s.source_partition, s.first_offset, s.next_offset, s.last_arrival from ledger.source_batch s
 union all
-select o.partition, -1, max(o.source_offset), null from ops.source_offset o where o.source_offset is not null group by o.partition;
+-- Of the very same types: only then is the newest row of a partition found by its index.
+select o.partition, -1::bigint, max(o.source_offset), null::timestamptz from ops.source_offset o where o.source_offset is not null group by o.partition;
