@@ -78,10 +78,17 @@ class CaptureTopics:
         self._consumer.resume(begun)
 
     def read(self, most: int, wait_seconds: float) -> Fetched | None:
-        """The next records; assignments change inside this call and nowhere else. None when they did: nothing read before counts."""
+        """The next records; assignments change inside this call and nowhere else. None when they did: nothing read before counts.
+
+        KafkaException when the client is dead, which it says once, as a rule together with the loss of its assignment.
+        """
         self._moved = False
         first = self._consumer.consume(1, wait_seconds)
         more = self._consumer.consume(most, GATHER_SECONDS) if first else []
+        for message in (*first, *more):
+            error = message.error()
+            if error is not None and is_fatal(error):
+                raise KafkaException(error)
         if self._moved:
             # The list may hold records from before and from after the move; all of them are read again from the ledger's positions.
             return None
@@ -132,8 +139,6 @@ class CaptureTopics:
             fetched.ends[self._kind[topic], partition] = offset
         elif error.code() in _LOST_POSITION:
             raise Broken(f"{topic} {partition}: records were deleted before they were captured ({error.str()})")
-        elif is_fatal(error):
-            raise KafkaException(error)
         else:
             self._log.warning("a topic answered with an error, reading goes on", error=error.name(), detail=error.str())
 
